@@ -1,0 +1,299 @@
+//! The one registry of codes: every fault that Countersign names, in files, over gRPC and on the
+//! command line, with the sentence that says what is wrong and the one that says what to do.
+
+use crate::cert::CertError;
+
+macro_rules! codes {
+    ($($variant:ident $text:literal $what:literal $remedy:literal;)*) => {
+        /// What is wrong. Codes are stable: scripts may match them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Code { $(
+            #[doc = $what]
+            $variant,
+        )* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code as it is printed.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// One sentence: what is wrong.
+            pub fn what(self) -> &'static str {
+                match self { $(Self::$variant => $what,)* }
+            }
+
+            /// One sentence: what to do about it.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // Texts and numbers.
+    JsonMalformed "JSON_MALFORMED" "The text is not JSON as RFC 8259 has it." "Use the file as its maker wrote it; if that is this file, ask its maker for another.";
+    JsonDuplicateKey "JSON_DUPLICATE_KEY" "A JSON object names one key twice, so that two readers may see two values." "Write each key once.";
+    JsonTooDeep "JSON_TOO_DEEP" "The JSON nests more than 16 containers." "Flatten the value, or write its digest instead.";
+    JsonShape "JSON_SHAPE" "A JSON value is not of the type that its place asks for." "Compare the value with the format's page in spec/.";
+    MemberMissing "MEMBER_MISSING" "A member that must be present is missing." "Add it; where it doesn't apply, write null.";
+    MemberUnknown "MEMBER_UNKNOWN" "An object has a member that the format does not know." "Remove it: closed lists are what makes every file readable in one way.";
+    Base64 "BASE64" "A text is not base64 in its one canonical spelling, or has the wrong length." "Encode with the standard alphabet, padding and zero trailing bits.";
+    NumberNotCanonical "NUMBER_NOT_CANONICAL" "An action's parameters hold a number that is no integer within 2^53 - 1." "Write such numbers as strings.";
+    NameMalformed "NAME_MALFORMED" "A tenant's or gate's name is not 1 to 128 characters of A-Z a-z 0-9 . _ -." "Choose a name of these characters.";
+    OriginMalformed "ORIGIN_MALFORMED" "A log's origin is not 1 to 255 printable ASCII characters without space and plus." "Use a schema-less URL such as ledger.example/prod.";
+    KeyMalformed "KEY_MALFORMED" "An Ed25519 public key is not a canonical point, or one of small order." "Use a key made by an ordinary Ed25519 implementation.";
+
+    // Records and seals.
+    FieldCount "FIELD_COUNT" "The record has more or fewer fields than its kind has names." "Give every name of the kind exactly once, null where it doesn't apply.";
+    FieldName "FIELD_NAME" "A field does not carry the name that belongs at its place." "Order the fields by their names in ascending byte order.";
+    FieldSpelling "FIELD_SPELLING" "A field is not spelled [\"<salt>\",\"<name>\",<value>] with nothing between the parts." "Keep field bytes exactly as the gate made them.";
+    FieldOversized "FIELD_OVERSIZED" "A field is larger than 16 KiB." "Put large values as {digest, length} in place of themselves.";
+    RecordOversized "RECORD_OVERSIZED" "The fields of one record are larger than 60 KiB together." "Put large values as {digest, length} in place of themselves.";
+    RecordRootMismatch "RECORD_ROOT_MISMATCH" "Two implementations of the record tree disagree about this record's root." "Do not seal it; report this as a defect.";
+    KindUnknown "KIND_UNKNOWN" "The record is of a kind that this version does not know." "Use a newer version of this program.";
+    TypeMismatch "TYPE_MISMATCH" "The record's type is not the kind that its entry names." "One of the two was changed after it was made; trust neither.";
+    ValueShape "VALUE_SHAPE" "A value is not of the shape that its name asks for." "Compare it with spec/kinds.md.";
+    ActionDigest "ACTION_DIGEST" "The action digest is not the one that the shown action gives." "The action or the digest was changed; trust neither.";
+    ReasonsUnsorted "REASONS_UNSORTED" "The reasons are not sorted by policy." "Sort them before sealing, so that one decision has one spelling.";
+    PermitInShadow "PERMIT_IN_SHADOW" "A verdict in shadow mode carries a permit." "A shadow verdict releases nothing: leave permit null.";
+    PermitMisplaced "PERMIT_MISPLACED" "A verdict that is not an approve carries a permit." "Leave permit null unless the outcome is approve.";
+    RequiresMisplaced "REQUIRES_MISPLACED" "A verdict that is not a supervise says what approvals it requires." "Leave requires null unless the outcome is supervise.";
+    ApprovalsWithoutParent "APPROVALS_WITHOUT_PARENT" "A verdict lists approvals but names no supervised verdict that they answer." "Name the supervise verdict as parent.";
+    OutcomeOrphan "OUTCOME_ORPHAN" "An outcome is an orphan exactly when it names no verdict, and this one contradicts itself." "Set match to orphan, or name the verdict.";
+    SealSize "SEAL_SIZE" "A seal covers 1 to 65,536 records, and this one says otherwise." "Seal fewer records at once.";
+    SealIndex "SEAL_INDEX" "The seal's index lies outside its batch." "Use the seal as its gate made it.";
+    SealPath "SEAL_PATH" "The seal's path does not have the length that its index and size demand." "Use the seal as its gate made it.";
+    SealSignature "SEAL_SIGNATURE" "The gate's signature does not cover this record." "The record, the seal or the key was changed after sealing; the gate did not say this.";
+
+    // Entries, notes, receipts.
+    EntryLength "ENTRY_LENGTH" "A log entry is not 66 bytes." "Use the entry as the ledger gave it.";
+    EntryVersion "ENTRY_VERSION" "The log entry is of a version that this program does not know." "Use a newer version of this program.";
+    EntryKind "ENTRY_KIND" "The log entry is of a kind that this program does not know." "Use a newer version of this program.";
+    EntryStream "ENTRY_STREAM" "The entry's stream is not the record's." "The entry belongs to another record.";
+    EntrySeq "ENTRY_SEQ" "The entry's sequence number is not the record's." "The entry belongs to another record.";
+    EntrySealed "ENTRY_SEALED" "The entry does not commit to this record under this seal." "The entry belongs to another record or another seal.";
+    NoteMalformed "NOTE_MALFORMED" "The signed note is not a text, one blank line and signature lines." "Use the note as the log published it.";
+    NoteOversized "NOTE_OVERSIZED" "The signed note is larger than 64 KiB or has more than 64 signatures." "Use the note as the log published it.";
+    NoteSignatureLine "NOTE_SIGNATURE_LINE" "A signature line of the note is not an em dash, a key name and base64." "Use the note as the log published it.";
+    CheckpointLines "CHECKPOINT_LINES" "The checkpoint is not origin, size and root, a line each." "Use the checkpoint as the log published it.";
+    VkeyMalformed "VKEY_MALFORMED" "The verifier key is not <name>+<8 hex>+<base64>." "Copy the whole vkey from its owner.";
+    VkeyType "VKEY_TYPE" "The verifier key's type does not serve the purpose it is named for." "Logs and ledgers sign with type 1, clocks and witnesses with type 4.";
+    VkeyId "VKEY_ID" "The verifier key's ID does not belong to its name and key." "Copy the whole vkey from its owner.";
+    IndexOutOfRange "INDEX_OUT_OF_RANGE" "An index lies outside the tree." "Ask for an index smaller than the tree's size.";
+    ProofLength "PROOF_LENGTH" "A proof has more or fewer hashes than index and size demand." "Use the proof as the log gave it.";
+    InclusionRootMismatch "INCLUSION_ROOT_MISMATCH" "The inclusion proof does not lead to the checkpoint's root." "This entry is not in the log at this index; treat it as never logged.";
+    ConsistencyMalformed "CONSISTENCY_MALFORMED" "The file is not a consistency proof of version 1." "Use the file as its maker wrote it.";
+    ConsistencySizes "CONSISTENCY_SIZES" "The sizes of the heads and of the proof do not belong together." "Give the older head first, and the proof made for these two.";
+    ConsistencyOrigins "CONSISTENCY_ORIGINS" "The two heads are of two logs." "Compare heads of one origin.";
+    ConsistencyMismatch "CONSISTENCY_MISMATCH" "The older tree is not a prefix of the newer one by this proof." "If the proof is the log's own, its history was rewritten: keep both heads and alarm the tenant.";
+    ReceiptMalformed "RECEIPT_MALFORMED" "The receipt is not a C2SP tlog-proof." "Use the receipt as the ledger gave it.";
+    ReceiptExtra "RECEIPT_EXTRA" "The receipt has an extra line, which nothing would verify." "Remove the line.";
+    VersionUnknown "VERSION_UNKNOWN" "The file is of a version that this program does not know." "Use a newer version of this program.";
+
+    // Evidence.
+    EvidenceMalformed "EVIDENCE_MALFORMED" "The file is not an evidence file." "Give a file made by countersign evidence or submit.";
+    EvidenceOversized "EVIDENCE_OVERSIZED" "The evidence file is larger than 1 MiB." "Give one evidence file at a time.";
+    PeopleChains "PEOPLE_CHAINS" "The file has more or fewer certificate chains than its kind of record asks for." "Approvals, policies, grants and erasures carry exactly one person's chain, others none.";
+    SupportingNested "SUPPORTING_NESTED" "Supporting evidence has supporting evidence of its own, or there is too much of it." "Put what the record rests on directly into its supporting list.";
+    SupportingDuplicate "SUPPORTING_DUPLICATE" "One record stands twice in the supporting evidence." "Give each supporting record once.";
+    SupportingInvalid "SUPPORTING_INVALID" "A supporting record is invalid." "See its own finding.";
+    SupportingAbsent "SUPPORTING_ABSENT" "A record that this one rests on is not in the file." "Ask the ledger for the evidence again; it packs what a record rests on.";
+    NeverWithheld "NEVER_WITHHELD" "The file withholds a field that is never withheld." "Ask for a file that shows it; until then nothing is certain.";
+    NoTrust "NO_TRUST" "No trust file was given, and a key found inside the evidence proves nothing." "Give --trust with keys that you had from elsewhere.";
+    TrustMalformed "TRUST_MALFORMED" "The trust file is not as spec/trust.md has it." "Compare it with the example there.";
+    TrustKeyName "TRUST_KEY_NAME" "A clock's or ledger's key is not named <origin>/clock or <origin>/ledger." "Copy the vkeys of one log from its operator.";
+    PolicyLine "POLICY_LINE" "A line of the witness policy is not as C2SP tlog-policy has it." "Mend the line that is named.";
+    OriginUnknown "ORIGIN_UNKNOWN" "The receipt is of a log that the trust file does not name." "If you trust that log, add its vkey to the trust file.";
+    LogSignature "LOG_SIGNATURE" "The log's signature on the checkpoint does not verify." "The checkpoint was changed or forged.";
+    LogSignatureMissing "LOG_SIGNATURE_MISSING" "The checkpoint has no signature of a trusted key of its log." "If the log changed its key, get the new vkey from its operator.";
+    LogNotInPolicy "LOG_NOT_IN_POLICY" "The witness policy lists logs, and this one's key is not among them." "Add the log to the policy, if you trust it.";
+    ClockSignature "CLOCK_SIGNATURE" "The clock's cosignature on the checkpoint does not verify." "The checkpoint was changed or forged.";
+    ClockAbsent "CLOCK_ABSENT" "The trust file names a clock, and the checkpoint has no cosignature of it." "Ask the ledger for a receipt under a head that its clock signed.";
+    ClockBeforeEntry "CLOCK_BEFORE_ENTRY" "The clock's cosignature is older than the entry it covers." "The operator's word on time contradicts itself.";
+    RecordedAhead "RECORDED_AHEAD" "The record's own time is further ahead of the ledger's than the skew allows." "Set the gate's clock right and seal again.";
+    WitnessSignature "WITNESS_SIGNATURE" "A known witness's cosignature does not verify." "The checkpoint was changed or forged.";
+    WitnessQuorum "WITNESS_QUORUM" "Fewer witnesses than the policy asks for cosigned this checkpoint." "Ask for a receipt at a witnessed head.";
+    KeyRevoked "KEY_REVOKED" "A key that this rests on is revoked, and no witness quorum saw the record before that." "Ask for a receipt that witnesses cosigned before the revocation.";
+    SealerUntrusted "SEALER_UNTRUSTED" "The sealing key's certificate does not name this tenant's gate, or another key." "Only the gate that the record names may seal it.";
+    TenantUntrusted "TENANT_UNTRUSTED" "The record is of a tenant whose evidence this trust file does not accept." "Add the tenant to the trust file, if you verify for it.";
+    GatesAbsent "GATES_ABSENT" "The trust file names no gates, so the sealer can't be checked." "Add a [gates] section.";
+    PeopleAbsent "PEOPLE_ABSENT" "The trust file names no roots for people, so a signature can't be checked." "Add a [people] section.";
+    LedgerKeysAbsent "LEDGER_KEYS_ABSENT" "The trust file names no ledger key, so the ledger's own records can't be checked." "Add ledger = [...] to the log's section.";
+    LedgerKeyUnknown "LEDGER_KEY_UNKNOWN" "The ledger's own record is sealed by a key that the trust file does not name." "Get the ledger's vkey from its operator.";
+    StreamDerivation "STREAM_DERIVATION" "The stream's name is not the one that origin, tenant, gate and key give." "The record was moved to another stream, or its gate renamed.";
+    StreamKind "STREAM_KIND" "This kind of record may not stand in this stream." "The ledger's own kinds belong to stream zero, a gate's to its own.";
+    GenesisPlace "GENESIS_PLACE" "A genesis record stands elsewhere than at index 0, or names another origin or key." "Trust no log that begins twice.";
+    PersonSignature "PERSON_SIGNATURE" "The person's signature does not cover what the record says." "The person did not sign this.";
+    PersonCertificate "PERSON_CERTIFICATE" "The person's certificate is not the one the record names, or names another person, tenant or role." "Use the certificate with which the person signed.";
+    PersonUnchecked "PERSON_UNCHECKED" "A field that the person signed is withheld, so the signature can't be checked." "Ask for a file that shows it.";
+    ParentOutcome "PARENT_OUTCOME" "The parent's outcome does not allow this verdict." "Only supervise leads to approve or refuse, and approve to refuse.";
+    ParentMismatch "PARENT_MISMATCH" "Parent, approvals and verdict do not agree on origin, tenant, gate, mode or action." "They belong to different actions.";
+    ParentOrder "PARENT_ORDER" "Parent, approvals and verdict do not stand in this order in the log." "An approval can't answer what came after it.";
+    ApprovalDenied "APPROVAL_DENIED" "An approve rests on an approval that denies." "A denied action is refused.";
+    ApprovalOtherVerdict "APPROVAL_OTHER_VERDICT" "An approval answers another verdict than the parent." "Approvals release the verdict they were shown, and no other.";
+    ApprovalExpired "APPROVAL_EXPIRED" "An approval or the verdict came later than the approval or the supervision allowed." "Ask for approval again.";
+    ApprovalSamePerson "APPROVAL_SAME_PERSON" "Two approvals come from one person or one key." "Each approval needs a person and a key of its own.";
+    ApprovalsTooFew "APPROVALS_TOO_FEW" "Fewer approvals than the supervised verdict requires." "Collect the rest before the action is approved.";
+    ApprovalRoles "APPROVAL_ROLES" "A role that the supervised verdict requires is not among the approvers'." "Ask somebody who has it.";
+    ApprovalsWithheld "APPROVALS_WITHHELD" "What the approvals must satisfy is withheld or absent." "Ask for a file that shows it.";
+
+    // Certificates.
+    CertPem "CERT_PEM" "A certificate is not strict PEM: 64 columns, LF, one block." "Write it as RFC 7468 has it in its strict form.";
+    CertMalformed "CERT_MALFORMED" "A certificate is not canonical DER of an X.509 v3 certificate." "Issue it again.";
+    CertChain "CERT_CHAIN" "The certificate chain is not linear from its leaf to a trusted root." "Order it leaf first, each issued by the next.";
+    CertUntrustedRoot "CERT_UNTRUSTED_ROOT" "The certificate chain does not end at a trusted root." "If you trust its root, add it to the trust file.";
+    CertSignature "CERT_SIGNATURE" "A certificate's signature does not verify under its issuer." "The certificate was changed or forged.";
+    CertExpired "CERT_EXPIRED" "A certificate had expired at that time." "Renew it and open a new stream under the new key.";
+    CertNotYetValid "CERT_NOT_YET_VALID" "A certificate was not yet valid at that time." "Set the clocks right, or wait.";
+    CertIssuer "CERT_ISSUER" "An issuer in the chain may not issue: CA, key cert sign or pathLen is missing." "Issue from a proper authority.";
+    CertExtension "CERT_EXTENSION" "A certificate has a critical extension that this profile does not know, or one twice." "Issue it without.";
+    CertIdentity "CERT_IDENTITY" "A certificate does not carry exactly one URI SAN spiffe://<trust domain>/tenant/<tenant>/<role>/<name>." "Issue it with this one URI; DNS names may stand beside it.";
+    CertKey "CERT_KEY" "A key in the chain is of an algorithm or form that this profile does not take." "Leaves are Ed25519; issuers Ed25519, P-256 or P-384.";
+
+    // The ledger.
+    Unauthenticated "UNAUTHENTICATED" "The caller showed no client certificate of this ledger's trust domain." "Call with the identity that countersign init or your authority made.";
+    PermissionDenied "PERMISSION_DENIED" "The caller's role may not do this." "Use an identity whose role may; see the table in spec/architecture.md.";
+    OtherTenant "OTHER_TENANT" "The caller asked for what belongs to another tenant." "A tenant's records are its own; ask that tenant.";
+    RequestMalformed "REQUEST_MALFORMED" "A field of the request is missing or has the wrong length." "Compare the request with proto/countersign/v1/ledger.proto.";
+    BatchOversized "BATCH_OVERSIZED" "The batch has more records or bytes than this ledger takes at once." "Send smaller batches.";
+    StreamUnknown "STREAM_UNKNOWN" "The stream was never opened in this log." "Open it with OpenStream first.";
+    StreamForeign "STREAM_FOREIGN" "The stream belongs to another tenant, gate or key." "Write to the stream that OpenStream gave you.";
+    StreamHalted "STREAM_HALTED" "An earlier record of this call was rejected, so those behind it were not looked at." "Seal again from the sequence number that was rejected.";
+    SeqGap "SEQ_GAP" "The record's sequence number is not the next one of its stream." "Send what is missing first, or seal again from the expected number.";
+    Equivocation "EQUIVOCATION" "The stream holds another record under this sequence number; the attempt was noted in the log." "What is logged stands. Find out which part of the gate sealed two records for one number.";
+    PrevMismatch "PREV_MISMATCH" "The record's prev is not the root of the record before it." "Seal again with the root that the ledger holds.";
+    RecordForeign "RECORD_FOREIGN" "The record names another tenant, gate, stream or sequence number than its call." "Seal a record that names its own place.";
+    DuplicateVerdict "DUPLICATE_VERDICT" "This action has a first verdict already in this mode." "Name that verdict as parent, or use a new action_id.";
+    ParentUnknown "PARENT_UNKNOWN" "The parent verdict is not in the log." "Log the parent first.";
+    ParentAnswered "PARENT_ANSWERED" "The parent verdict has its one child already." "An action is resolved once; use a new action_id.";
+    ApprovalUnknown "APPROVAL_UNKNOWN" "An approval that the verdict lists is not in the log." "Log the approvals first.";
+    VerdictUnknown "VERDICT_UNKNOWN" "The verdict that this record answers is not in the log." "Log the verdict first.";
+    ActionDenied "ACTION_DENIED" "A person denied this action, so it can't be approved." "Record a refuse.";
+    VoidTooLate "VOID_TOO_LATE" "An approve can't be voided once its permit has expired or an outcome names it." "Reconcile the outcome instead.";
+    PermitUsed "PERMIT_USED" "An outcome for this permit is in the log already." "Name it in supersedes, if this one corrects it.";
+    PermitUnknown "PERMIT_UNKNOWN" "The outcome names a permit that its verdict did not release." "Report the outcome of the permit that the approve carries.";
+    SupersedesUnknown "SUPERSEDES_UNKNOWN" "The outcome that this one supersedes is not in the log, or is superseded already." "Name the newest outcome of this permit.";
+    BlobDigest "BLOB_DIGEST" "The blob's bytes are not those that its digest names." "Send the policy and schema that the digest was made from.";
+    BlobOversized "BLOB_OVERSIZED" "The blob is larger than 4 MiB." "Split the policy set.";
+    SizeUnknown "SIZE_UNKNOWN" "The log has not that many entries, or no head of that size was signed." "Ask for a size up to the newest head.";
+    NotFound "NOT_FOUND" "The log holds no such record, or it is not yours to see." "Check the action_id or index, and the identity you call with.";
+    Erased "ERASED" "The record's payload was erased; its entry and proofs remain." "Only the fields that are never erased can still be shown.";
+    Overloaded "OVERLOADED" "The ledger has as much work waiting as it takes." "Wait as long as the answer says and send the same again.";
+    EvidenceUnavailable "EVIDENCE_UNAVAILABLE" "The ledger can't say whether this was logged." "Treat it as refused, and send the same record again: the answer will be the first one.";
+    LedgerPoisoned "LEDGER_POISONED" "A write failed and the ledger takes nothing more until it is restarted." "Look at its log, mend the disk, start it again.";
+    LedgerStopping "LEDGER_STOPPING" "The ledger is stopping." "Send the same again when it is back.";
+    Internal "INTERNAL" "The ledger failed in a way that it has no name for." "Look at the ledger's log; nothing unproven was answered.";
+
+    // Store and start.
+    StoreFailed "STORE_FAILED" "The store failed to read or write." "Look at the disk; the ledger's log says which call failed.";
+    StoreCorrupt "STORE_CORRUPT" "What the store returned is not what was written." "Restore from a backup, and compare with a mirror before serving.";
+    StoreLocked "STORE_LOCKED" "Another process has this data directory open." "Stop it first: one ledger writes one log.";
+    AnchorMissing "ANCHOR_MISSING" "The database has entries, but the anchor beside it is missing." "Put the anchor back, or restore both together.";
+    AnchorCorrupt "ANCHOR_CORRUPT" "Neither slot of the anchor can be read." "Restore the anchor with the database, from one backup.";
+    AnchorAhead "ANCHOR_AHEAD" "The database is smaller than its anchor: acknowledged entries are gone." "Do not serve from it; restore the newest database.";
+    AnchorDiffers "ANCHOR_DIFFERS" "The database holds another history than its anchor." "Do not serve from it; restore the database that belongs to this anchor.";
+    ConfigInvalid "CONFIG_INVALID" "The configuration has an unknown key or a value out of range." "Mend the key that is named; countersign config show prints what is in force.";
+
+    // The client.
+    HeadRollback "HEAD_ROLLBACK" "The ledger showed a smaller tree than it showed before." "Keep both heads: this proves a rollback. Tell the tenant and stop relying on this ledger.";
+    HeadFork "HEAD_FORK" "The ledger showed a tree that does not continue the one it showed before." "Keep both heads: this proves a fork. Tell the tenant and stop relying on this ledger.";
+    AnswerMismatch "ANSWER_MISMATCH" "The ledger's answer is not about what was sent." "Treat the records as not logged and send them again.";
+    Unreachable "UNREACHABLE" "The ledger could not be reached in time." "Check address and identity; countersign doctor says which part fails.";
+    LineMalformed "LINE_MALFORMED" "A line of the input is not a verdict as spec/kinds.md has it." "Mend the line that is named.";
+}
+
+impl Code {
+    /// The code with this text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text)
+    }
+
+    /// The fault with the field or member at fault.
+    pub fn at_field(self, name: &'static str) -> Fault {
+        Fault { code: self, culprit: Culprit::Field(name) }
+    }
+
+    /// The fault with the index, line or place at fault.
+    pub fn at_index(self, index: u64) -> Fault {
+        Fault { code: self, culprit: Culprit::Index(index) }
+    }
+}
+
+/// What exactly is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Culprit {
+    /// The code says it all.
+    Whole,
+    /// A field or member.
+    Field(&'static str),
+    /// An index, a line number, a place in a chain.
+    Index(u64),
+}
+
+/// A code and its culprit. Small, comparable, and holds no text from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fault {
+    /// What is wrong.
+    pub code: Code,
+    /// With what.
+    pub culprit: Culprit,
+}
+
+impl Fault {
+    /// Names the field, unless a culprit is named already.
+    #[must_use]
+    pub fn in_field(self, name: &'static str) -> Self {
+        match self.culprit {
+            Culprit::Whole => self.code.at_field(name),
+            _ => self,
+        }
+    }
+}
+
+impl From<Code> for Fault {
+    fn from(code: Code) -> Self {
+        Self { code, culprit: Culprit::Whole }
+    }
+}
+
+impl From<CertError> for Fault {
+    fn from(error: CertError) -> Self {
+        let code = Code::from_text(error.code()).unwrap_or(Code::CertMalformed);
+        error.place().map_or(code.into(), |place| code.at_index(place as u64))
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.culprit {
+            Culprit::Whole => f.write_str(self.code.as_str())?,
+            Culprit::Field(name) => write!(f, "{} ({name})", self.code.as_str())?,
+            Culprit::Index(index) => write!(f, "{} (at {index})", self.code.as_str())?,
+        }
+        write!(f, ": {} {}", self.code.what(), self.code.remedy())
+    }
+}
+
+impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_say_something() {
+        let mut texts: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        texts.sort_unstable();
+        assert!(texts.is_sorted_by(|a, b| a < b), "a code stands twice");
+        for code in Code::ALL {
+            assert_eq!(Code::from_text(code.as_str()), Some(*code));
+            assert!(code.what().ends_with('.') && code.remedy().ends_with('.'), "{code:?}");
+        }
+    }
+}

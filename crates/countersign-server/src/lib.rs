@@ -1,0 +1,22 @@
+//! The thin edge of a ledger: identity, limits, gRPC and HTTP services, metrics, process life.
+//!
+//! From the wire inwards: [`listener`] (sockets, TLS, who calls) → [`limits`] (what h2 and tonic
+//! may be made to hold) → [`admission`] (may this role call this, is there room) → a handler, which
+//! asks [`authz`] for the records it is about to touch. [`config`] is checked before any port is
+//! bound; [`serve`] puts the parts together; [`drain`] ends them.
+//!
+//! Absent on purpose: proof arithmetic and file formats (`countersign-core`), the order and
+//! durability of entries (`countersign-log`), any word about a tenant that does not come from the
+//! caller's certificate.
+
+pub mod admission;
+pub mod authz;
+pub mod config;
+pub mod drain;
+pub mod http;
+pub mod identity;
+pub mod limits;
+pub mod listener;
+pub mod metrics;
+pub mod serve;
+pub mod tls;

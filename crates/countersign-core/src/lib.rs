@@ -21,3 +21,4 @@ pub mod record;
 pub mod seal;
 pub mod stream;
 pub mod trust;
+pub mod verify;

@@ -1,0 +1,176 @@
+//! The report: plain sentences for people, one JSON object for programs (spec/report.schema.json).
+
+use countersign_core::encoding::escaped;
+use countersign_core::kinds::Kind;
+use countersign_core::record::View;
+use countersign_core::verify::{Facts, Report, Verdict};
+use serde_json::{Value, json};
+
+use crate::Exit;
+
+/// One file's report, or why there is none.
+pub(crate) struct FileReport {
+    path: String,
+    outcome: Result<Report, String>,
+}
+
+impl FileReport {
+    /// A file that was read and verified.
+    pub(crate) fn verified(path: String, report: Report) -> Self {
+        Self { path, outcome: Ok(report) }
+    }
+
+    /// A file that could not be read.
+    pub(crate) fn unread(path: String, problem: String) -> Self {
+        Self { path, outcome: Err(problem) }
+    }
+}
+
+/// Prints plain sentences; the last line is the result of all.
+pub(crate) fn print_human(files: &[FileReport], worst: Exit) {
+    for file in files {
+        println!("{}", escaped(&file.path));
+        match &file.outcome {
+            Ok(report) => print_report(report),
+            Err(problem) => println!("  {problem}"),
+        }
+    }
+    if files.is_empty() {
+        println!("No file was given, and nothing verified is never success.");
+    }
+    let decisive = files.iter().find_map(|file| {
+        let report = file.outcome.as_ref().ok()?;
+        (Exit::of(report.result) == worst).then(|| report.decisive()).flatten()
+    });
+    let reason = decisive.map_or_else(String::new, |finding| {
+        format!(" step {} {}", finding.step, finding.fault.code.as_str())
+    });
+    println!("RESULT {}{reason}", result_text(worst));
+}
+
+fn result_text(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Valid => Verdict::Valid.as_str(),
+        Exit::Invalid => Verdict::Invalid.as_str(),
+        _ => Verdict::Indeterminate.as_str(),
+    }
+}
+
+fn print_report(report: &Report) {
+    // What an invalid file says is not repeated as if it had been said.
+    if report.result != Verdict::Invalid
+        && let Some(sentence) = sentence(&report.facts)
+    {
+        println!("  {sentence}");
+    }
+    if report.facts.late {
+        println!("  LATE: it was logged long after the gate recorded it, which is no fault.");
+    }
+    if let Some(finding) = report.fault {
+        println!("  Step {}: {}", finding.step, finding.fault);
+    }
+    for finding in &report.doubts {
+        println!("  Step {}, not certain: {}", finding.step, finding.fault);
+    }
+    if report.result != Verdict::Invalid && !report.supporting.is_empty() {
+        println!("  It rests on {} supporting records in this file.", report.supporting.len());
+    }
+    if !report.not_checked.is_empty() {
+        println!("  Not checked: {}.", report.not_checked.join(", "));
+    }
+    println!("  {}", report.result.as_str());
+}
+
+fn sentence(facts: &Facts) -> Option<String> {
+    let view = facts.view.as_ref()?;
+    let entry = facts.entry?;
+    let said = |name: &str| view.str(name).map_or_else(|| "(withheld)".to_owned(), escaped);
+    let what = match view.kind() {
+        Kind::Verdict => verdict_sentence(view, &said),
+        Kind::Intent => {
+            format!("Gate {} of {} was asked for {}", said("gate"), said("tenant"), said("action"))
+        }
+        Kind::Approval => {
+            let who = member(view, "approver", "id");
+            let verb = if view.str("decision") == Some("deny") { "denied" } else { "granted" };
+            format!("{who} of {} {verb} action {}", said("tenant"), said("action_id"))
+        }
+        Kind::Outcome => format!(
+            "The outcome of action {} of {} was reported as {}",
+            said("action_id"),
+            said("tenant"),
+            said("result")
+        ),
+        Kind::Stream => format!(
+            "The ledger opened a stream for gate {} of {}",
+            said("subject_gate"),
+            said("subject_tenant")
+        ),
+        Kind::Genesis => format!("The log {} began", said("origin")),
+        kind => format!("A {} record of {}", kind.as_str(), said("tenant")),
+    };
+    let recorded = said("recorded_at");
+    Some(format!(
+        "{what} at {recorded}; logged at {}; in log {} at index {} of {}.",
+        entry.logged_at.format(),
+        escaped(&facts.origin),
+        facts.index,
+        facts.size
+    ))
+}
+
+fn verdict_sentence(view: &View, said: &dyn Fn(&str) -> String) -> String {
+    let verb = match view.str("outcome") {
+        Some("approve") => "approved",
+        Some("refuse") => "refused",
+        Some("supervise") => "asked people about",
+        _ => "decided (withheld) on",
+    };
+    let shadow = if view.str("mode") == Some("shadow") { " (in shadow mode)" } else { "" };
+    format!(
+        "Gate {} of {} {verb}{shadow} {} on {} ({})",
+        said("gate"),
+        said("tenant"),
+        said("action"),
+        member(view, "resource", "id"),
+        member(view, "resource", "environment"),
+    )
+}
+
+fn member(view: &View, field: &str, name: &str) -> String {
+    match view.get(field) {
+        None => "(withheld)".into(),
+        Some(value) => {
+            value.get(name).and_then(Value::as_str).map_or_else(|| "(not said)".into(), escaped)
+        }
+    }
+}
+
+/// Prints `{result, files: […]}` and nothing after it.
+pub(crate) fn print_json(files: &[FileReport], worst: Exit) {
+    let files: Vec<Value> = files.iter().map(file_json).collect();
+    println!("{}", json!({ "result": result_text(worst), "files": files }));
+}
+
+fn file_json(file: &FileReport) -> Value {
+    let Ok(report) = &file.outcome else {
+        return json!({
+            "path": file.path, "result": "INDETERMINATE", "step": null, "code": "UNREADABLE",
+            "index": null, "size": null, "kind": null, "outcome": null, "not_checked": [],
+        });
+    };
+    let finding = report.decisive();
+    let facts = &report.facts;
+    let view = facts.view.as_ref();
+    json!({
+        "path": file.path,
+        "result": report.result.as_str(),
+        "step": finding.map(|f| f.step),
+        "code": finding.map(|f| f.fault.code.as_str()),
+        "index": (facts.size > 0).then_some(facts.index),
+        "size": (facts.size > 0).then_some(facts.size),
+        "kind": view.map(|v| v.kind().as_str()),
+        "outcome": view.and_then(|v| v.str("outcome")),
+        "not_checked": report.not_checked,
+    })
+}

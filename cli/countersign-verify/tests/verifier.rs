@@ -1,0 +1,131 @@
+//! The verifier as a person or a script runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn vectors() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors")
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_countersign-verify"))
+        .current_dir(vectors())
+        .env_remove("COUNTERSIGN_TRUST")
+        .args(arguments)
+        .output()
+        .expect("the verifier runs")
+}
+
+fn last_line(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn exit_code_and_last_line_say_the_result() {
+    for (arguments, code, line) in [
+        (&["evidence", "refusal.evidence", "--trust", "trust.toml"][..], 0, "RESULT VALID"),
+        (
+            &["evidence", "tampered-refusal.evidence", "--trust", "trust.toml"],
+            1,
+            "RESULT INVALID step 3 SEAL_SIGNATURE",
+        ),
+        (&["evidence", "refusal.evidence"], 3, "RESULT INDETERMINATE step 6 NO_TRUST"),
+        (&["evidence", "--trust", "trust.toml"], 3, "RESULT INDETERMINATE"),
+        (&["evidence", "absent.evidence", "--trust", "trust.toml"], 4, "RESULT INDETERMINATE"),
+        (
+            &[
+                "evidence",
+                "refusal.evidence",
+                "tampered-refusal.evidence",
+                "absent",
+                "--trust",
+                "trust.toml",
+            ],
+            1,
+            "RESULT INVALID step 3 SEAL_SIGNATURE",
+        ),
+        (
+            &[
+                "consistency",
+                "00000000000000000003.note",
+                "00000000000000000008.note",
+                "3-8.proof",
+                "--trust",
+                "trust.toml",
+            ],
+            0,
+            "RESULT VALID",
+        ),
+        (
+            &[
+                "consistency",
+                "00000000000000000008.note",
+                "00000000000000000003.note",
+                "3-8.proof",
+                "--trust",
+                "trust.toml",
+            ],
+            1,
+            "RESULT INVALID CONSISTENCY_SIZES",
+        ),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert_eq!(last_line(&output), line, "{arguments:?}");
+    }
+    assert_eq!(run(&["evidence", "x", "--trust", "values.json"]).status.code(), Some(2));
+    assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
+}
+
+#[test]
+fn json_is_one_object_of_the_published_members() {
+    let output =
+        run(&["evidence", "refusal.evidence", "--trust", "trust.toml", "--output", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let file = &report["files"][0];
+    assert_eq!(report["result"], "VALID");
+    assert_eq!((&file["kind"], &file["outcome"]), (&"verdict".into(), &"refuse".into()));
+    assert_eq!((&file["index"], &file["size"]), (&2.into(), &8.into()));
+    let schema = std::fs::read(vectors().join("../report.schema.json")).expect("schema");
+    let schema: serde_json::Value = serde_json::from_slice(&schema).expect("schema");
+    let required = schema["properties"]["files"]["items"]["required"].as_array().expect("list");
+    let members = file.as_object().expect("object");
+    assert_eq!(members.len(), required.len());
+    assert!(required.iter().all(|name| members.contains_key(name.as_str().expect("name"))));
+}
+
+#[test]
+fn inspect_marks_every_line() {
+    let output = run(&["inspect", "approve-after-supervise.evidence"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.lines().count() > 50);
+    assert!(text.lines().all(|line| line.starts_with("UNVERIFIED ")));
+    assert_eq!(output.status.code(), Some(3));
+}
+
+/// The verifier's own tree has no network, no database and no async runtime.
+#[test]
+fn no_network_and_no_database_in_the_tree() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "-p", "countersign-verify", "-e", "normal,build", "--prefix", "none"])
+        .args(["--locked", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo tree");
+    let tree = String::from_utf8_lossy(&output.stdout);
+    assert!(tree.contains("countersign-core"), "{}", String::from_utf8_lossy(&output.stderr));
+    for banned in [
+        "tokio",
+        "tonic",
+        "rocksdb",
+        "librocksdb-sys",
+        "hyper",
+        "rustls",
+        "prost",
+        "mio",
+        "socket2",
+    ] {
+        let named = tree.lines().any(|line| line.split(' ').next() == Some(banned));
+        assert!(!named, "countersign-verify depends on {banned}");
+    }
+}

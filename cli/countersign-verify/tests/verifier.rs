@@ -1,5 +1,11 @@
 //! The verifier as a person or a script runs it.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that indexes wrongly fails as it should"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

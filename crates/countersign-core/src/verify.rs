@@ -137,6 +137,7 @@ pub(crate) struct Run<'a> {
 }
 
 /// Why a step ended verification.
+#[derive(Clone, Copy)]
 enum Stop {
     /// Proved wrong.
     Fault(Fault),

@@ -1,5 +1,11 @@
 //! Merkle proofs against the foreign vectors, and against ct-merkle and rs_merkle for small trees.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "sizes here are at most 256, and a test that indexes wrongly fails as it should"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

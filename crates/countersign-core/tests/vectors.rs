@@ -1,6 +1,12 @@
 //! The binding vectors of the formats: every file as it must come out, and every intermediate hash
 //! of `values.json` made again by our own builders.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that indexes wrongly fails as it should"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -6,6 +6,8 @@ use crate::cert::CertError;
 macro_rules! codes {
     ($($variant:ident $text:literal $what:literal $remedy:literal;)*) => {
         /// What is wrong. Codes are stable: scripts may match them.
+        // The sentences show placeholders such as <name>, which rustdoc takes for HTML.
+        #[allow(rustdoc::invalid_html_tags)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum Code { $(

@@ -177,7 +177,7 @@ fn our_builders_make_the_same_hashes() {
     let values: Value = serde_json::from_slice(&read("values.json")).expect("values");
     for kind in Kind::ALL {
         let names: Vec<&str> = kind.fields().iter().map(|f| f.name).collect();
-        let listed = values["names"][kind.as_str()].as_array().expect(kind.as_str());
+        let listed = values["names"][kind.as_str()].as_array().expect("a list of names");
         assert_eq!(listed, &names, "{kind:?}");
     }
     // The refusal, from its seed and values.

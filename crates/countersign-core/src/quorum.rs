@@ -101,6 +101,16 @@ impl WitnessPolicy {
         if distinct.len() != names.len() || names.iter().any(|name| self.find(name).is_none()) {
             return None;
         }
+        // A name is a member of one group at most, so that no witness counts twice (TRUST-4).
+        let taken = |name: &&str| {
+            self.members.iter().any(|(_, member)| match member {
+                Member::Group { members, .. } => members.iter().any(|known| known == name),
+                Member::Witness(_) => false,
+            })
+        };
+        if names.iter().any(taken) {
+            return None;
+        }
         let threshold = match threshold {
             "any" => 1,
             "all" => names.len(),
@@ -159,5 +169,94 @@ impl WitnessPolicy {
             Some(name) => holds.get(name.as_str()) == Some(&true),
         };
         Ok(met.then_some(QuorumMet { witnesses }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+    use crate::hash::{RootHash, TreeSize};
+    use crate::note::{checkpoint_body, cosign_body, sign_body};
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_bytes(&[seed; 32])
+    }
+
+    fn vkey(name: &str, key_type: KeyType, seed: u8) -> VerifierKey {
+        VerifierKey::new(name, key_type, key(seed).verifying_key().to_bytes()).expect("vkey")
+    }
+
+    fn witness(seed: u8) -> VerifierKey {
+        vkey(&format!("w{seed}"), KeyType::Cosignature, seed)
+    }
+
+    fn lines(tail: &str) -> String {
+        let mut text: String = (1..=3).map(|i| format!("witness W{i} {}\n", witness(i))).collect();
+        text.push_str(tail);
+        text
+    }
+
+    fn cosigned(by: &[(u8, u64)]) -> SignedCheckpoint {
+        let log = vkey("log.example", KeyType::Note, 9);
+        let body = checkpoint_body("log.example", TreeSize(1), &RootHash([1; 32]));
+        let mut text = format!("{body}\n{}", sign_body(&log, &key(9), &body));
+        for (seed, time) in by {
+            text.push_str(&cosign_body(&witness(*seed), &key(*seed), *time, &body));
+        }
+        SignedCheckpoint::parse(&text).expect("note")
+    }
+
+    #[test]
+    fn a_quorum_counts_distinct_witnesses_and_never_the_logs_own_keys() {
+        let policy =
+            WitnessPolicy::parse(&lines("group G 2 W1 W2 W3\nquorum G\n")).expect("policy");
+        let met = |by: &[(u8, u64)], own: &[[u8; 32]], before| {
+            policy.evaluate(&cosigned(by), own, before).expect("evaluated").is_some()
+        };
+        assert!(met(&[(1, 5), (2, 6)], &[], None));
+        assert!(!met(&[(1, 5)], &[], None));
+        assert!(!met(&[(1, 5), (1, 6)], &[], None), "one witness twice is one witness");
+        assert!(!met(&[(1, 5), (2, 6)], &[witness(1).key], None), "the log's own key");
+        assert!(met(&[(1, 5), (2, 6)], &[], Some(7)));
+        assert!(!met(&[(1, 5), (2, 7)], &[], Some(7)), "not before");
+        let mut forged = cosigned(&[(1, 5)]).as_str().to_owned();
+        let body = "another\n1\nAQ==\n";
+        forged.push_str(&cosign_body(&witness(2), &key(2), 6, body));
+        let forged = SignedCheckpoint::parse(&forged).expect("note");
+        assert_eq!(policy.evaluate(&forged, &[], None), Err(Code::WitnessSignature.into()));
+    }
+
+    #[test]
+    fn a_quorum_of_none_asks_for_nothing_and_proves_no_time() {
+        let policy = WitnessPolicy::parse("quorum none\n").expect("policy");
+        assert!(policy.evaluate(&cosigned(&[]), &[], None).expect("evaluated").is_some());
+        assert!(policy.evaluate(&cosigned(&[]), &[], Some(9)).expect("evaluated").is_none());
+    }
+
+    #[test]
+    fn what_tlog_policy_forbids_is_refused() {
+        for tail in [
+            "",
+            "quorum W9\n",
+            "quorum W1\nquorum W2\n",
+            "group G 0 W1\nquorum G\n",
+            "group G 4 W1 W2 W3\nquorum G\n",
+            "group G 02 W1 W2 W3\nquorum G\n",
+            "group G 2 W1 W1\nquorum G\n",
+            "group G any none\nquorum G\n",
+            "group G any\nquorum G\n",
+            "group G any W1\ngroup H any W1\nquorum H\n",
+            "group W1 any W2\nquorum W1\n",
+            "group none any W2\nquorum none\n",
+            "quorum W1\r\n",
+            "something W1\nquorum W1\n",
+        ] {
+            assert!(WitnessPolicy::parse(&lines(tail)).is_err(), "{tail:?}");
+        }
+        let twice = format!("witness A {0}\nwitness B {0}\nquorum A\n", witness(1));
+        assert!(WitnessPolicy::parse(&twice).is_err(), "one key under two names");
+        assert!(WitnessPolicy::parse(&lines("\t # note\n \nquorum \t W1\n")).is_ok());
     }
 }

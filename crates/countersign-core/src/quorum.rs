@@ -193,9 +193,8 @@ mod tests {
     }
 
     fn lines(tail: &str) -> String {
-        let mut text: String = (1..=3).map(|i| format!("witness W{i} {}\n", witness(i))).collect();
-        text.push_str(tail);
-        text
+        let [a, b, c] = [1, 2, 3].map(witness);
+        format!("witness W1 {a}\nwitness W2 {b}\nwitness W3 {c}\n{tail}")
     }
 
     fn cosigned(by: &[(u8, u64)]) -> SignedCheckpoint {

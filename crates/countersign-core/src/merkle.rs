@@ -232,17 +232,95 @@ fn complete_subtrees(from: u64, to: u64) -> Vec<NodeId> {
     nodes
 }
 
-/// Reads the nodes of every part and folds each part into its one hash.
-fn read_parts<R: HashReader>(parts: &[(u64, u64)], reader: &R) -> Result<Vec<Hash>, R::Error> {
-    let nodes: Vec<Vec<NodeId>> =
-        parts.iter().map(|&(from, to)| complete_subtrees(from, to)).collect();
-    let flat: Vec<NodeId> = nodes.iter().flatten().copied().collect();
-    let mut hashes = reader.read(&flat)?.into_iter();
-    let fold = |count: usize| {
-        let part: Vec<Hash> = hashes.by_ref().take(count).collect();
-        fold_right(&part)
-    };
-    Ok(nodes.iter().map(Vec::len).map(fold).collect())
+/// What a proof needs, before any hash is known: ask for [`ProofPlan::nodes`], hand their hashes to
+/// [`ProofPlan::finish`]. So a reader may take its time, and this crate waits for nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProofPlan {
+    nodes: Vec<NodeId>,
+    // How many of the nodes make up each hash of the proof.
+    counts: Vec<usize>,
+}
+
+impl ProofPlan {
+    fn of(parts: &[(u64, u64)]) -> Self {
+        let mut plan = Self { nodes: Vec::new(), counts: Vec::new() };
+        for &(from, to) in parts {
+            let nodes = complete_subtrees(from, to);
+            plan.counts.push(nodes.len());
+            plan.nodes.extend(nodes);
+        }
+        plan
+    }
+
+    /// The plan of an inclusion proof (RFC 9162 section 2.1.3.1); `None` where the index lies
+    /// outside the tree.
+    pub fn inclusion(index: LeafIndex, size: TreeSize) -> Option<Self> {
+        if index.0 >= size.0 {
+            return None;
+        }
+        let (mut from, mut to) = (0, size.0);
+        let mut parts = Vec::new();
+        while to - from > 1 {
+            let k = split(to - from);
+            if index.0 - from < k {
+                parts.push((from + k, to));
+                to = from + k;
+            } else {
+                parts.push((from, from + k));
+                from += k;
+            }
+        }
+        parts.reverse();
+        Some(Self::of(&parts))
+    }
+
+    /// The plan of a consistency proof (RFC 9162 section 2.1.4.1); `None` unless
+    /// 1 ≤ `old_size` ≤ `new_size`.
+    pub fn consistency(old_size: TreeSize, new_size: TreeSize) -> Option<Self> {
+        if old_size.0 == 0 || old_size.0 > new_size.0 {
+            return None;
+        }
+        let m = old_size.0;
+        let (mut from, mut to) = (0, new_size.0);
+        let mut parts = Vec::new();
+        while m != to {
+            let k = split(to - from);
+            if m - from <= k {
+                parts.push((from + k, to));
+                to = from + k;
+            } else {
+                parts.push((from, from + k));
+                from += k;
+            }
+        }
+        // The old tree itself is known to the verifier; one of its parts is not.
+        if from != 0 {
+            parts.push((from, to));
+        }
+        parts.reverse();
+        Some(Self::of(&parts))
+    }
+
+    /// The plan of a tree's root: its peaks make the one hash. The empty tree needs no node.
+    pub fn root(size: TreeSize) -> Self {
+        Self::of(&[(0, size.0)])
+    }
+
+    /// The complete subtrees whose hashes are needed.
+    pub fn nodes(&self) -> &[NodeId] {
+        &self.nodes
+    }
+
+    /// The proof, from the hashes of [`ProofPlan::nodes`] in their order.
+    pub fn finish(&self, hashes: &[Hash]) -> Vec<Hash> {
+        let mut rest = hashes;
+        let fold = |count: &usize| {
+            let (part, after) = rest.split_at_checked(*count).unwrap_or((rest, &[]));
+            rest = after;
+            fold_right(part)
+        };
+        self.counts.iter().map(fold).collect()
+    }
 }
 
 /// Joins complete subtrees, largest first, into the hash of their range.
@@ -257,59 +335,30 @@ fn split(n: u64) -> u64 {
     1 << (n - 1).ilog2()
 }
 
-/// The inclusion proof of a leaf in the tree of `size` leaves (RFC 9162 section 2.1.3.1).
+/// The inclusion proof of a leaf in the tree of `size` leaves.
 pub fn prove_inclusion<R: HashReader>(
     index: LeafIndex,
     size: TreeSize,
     reader: &R,
 ) -> Result<Vec<Hash>, ProveError<R::Error>> {
-    if index.0 >= size.0 {
-        return Err(ProveError::Range);
-    }
-    let (mut from, mut to) = (0, size.0);
-    let mut parts = Vec::new();
-    while to - from > 1 {
-        let k = split(to - from);
-        if index.0 - from < k {
-            parts.push((from + k, to));
-            to = from + k;
-        } else {
-            parts.push((from, from + k));
-            from += k;
-        }
-    }
-    parts.reverse();
-    read_parts(&parts, reader).map_err(ProveError::Reader)
+    prove(ProofPlan::inclusion(index, size), reader)
 }
 
-/// The consistency proof between two sizes (RFC 9162 section 2.1.4.1); `old_size` ≥ 1.
+/// The consistency proof between two sizes; `old_size` ≥ 1.
 pub fn prove_consistency<R: HashReader>(
     old_size: TreeSize,
     new_size: TreeSize,
     reader: &R,
 ) -> Result<Vec<Hash>, ProveError<R::Error>> {
-    if old_size.0 == 0 || old_size.0 > new_size.0 {
-        return Err(ProveError::Range);
-    }
-    let m = old_size.0;
-    let (mut from, mut to) = (0, new_size.0);
-    let mut parts = Vec::new();
-    while m != to {
-        let k = split(to - from);
-        if m - from <= k {
-            parts.push((from + k, to));
-            to = from + k;
-        } else {
-            parts.push((from, from + k));
-            from += k;
-        }
-    }
-    // The old tree itself is known to the verifier; one of its parts is not.
-    if from != 0 {
-        parts.push((from, to));
-    }
-    parts.reverse();
-    read_parts(&parts, reader).map_err(ProveError::Reader)
+    prove(ProofPlan::consistency(old_size, new_size), reader)
+}
+
+fn prove<R: HashReader>(
+    plan: Option<ProofPlan>,
+    reader: &R,
+) -> Result<Vec<Hash>, ProveError<R::Error>> {
+    let plan = plan.ok_or(ProveError::Range)?;
+    Ok(plan.finish(&reader.read(plan.nodes()).map_err(ProveError::Reader)?))
 }
 
 /// The root of the tree of `size` leaves.

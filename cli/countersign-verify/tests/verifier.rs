@@ -83,6 +83,30 @@ fn exit_code_and_last_line_say_the_result() {
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
 }
 
+/// CONV-17: of a later version nothing is proved, neither right nor wrong.
+#[test]
+fn a_later_version_is_indeterminate_and_a_garbled_one_invalid() {
+    let folder = std::env::temp_dir().join(format!("countersign-version-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let text = std::fs::read_to_string(vectors().join("3-8.proof")).expect("the proof");
+    for (header, code) in [("countersign/v2 consistency", 3), ("countersign/v02 consistency", 1)] {
+        let path = folder.join("x.proof");
+        std::fs::write(&path, text.replacen("countersign/v1 consistency", header, 1))
+            .expect("a file");
+        let path = path.to_str().expect("a path");
+        let output = run(&[
+            "consistency",
+            "00000000000000000003.note",
+            "00000000000000000008.note",
+            path,
+            "--trust",
+            "trust.toml",
+        ]);
+        assert_eq!(output.status.code(), Some(code), "{header}");
+    }
+    std::fs::remove_dir_all(&folder).expect("the folder is ours");
+}
+
 #[test]
 fn json_is_one_object_of_the_published_members() {
     let output =

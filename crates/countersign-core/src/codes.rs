@@ -181,6 +181,8 @@ codes! {
     PermitUsed "PERMIT_USED" "An outcome for this permit is in the log already." "Name it in supersedes, if this one corrects it.";
     PermitUnknown "PERMIT_UNKNOWN" "The outcome names a permit that its verdict did not release." "Report the outcome of the permit that the approve carries.";
     SupersedesUnknown "SUPERSEDES_UNKNOWN" "The outcome that this one supersedes is not in the log, or is superseded already." "Name the newest outcome of this permit.";
+    ActionFull "ACTION_FULL" "This action has as many records as one action may have (256)." "Use a new action_id.";
+    BlobUnknown "BLOB_UNKNOWN" "The policy's texts are not held under the digest that the record names." "Send them with PutBlob before the policy record.";
     BlobDigest "BLOB_DIGEST" "The blob's bytes are not those that its digest names." "Send the policy and schema that the digest was made from.";
     BlobOversized "BLOB_OVERSIZED" "The blob is larger than 4 MiB." "Split the policy set.";
     SizeUnknown "SIZE_UNKNOWN" "The log has not that many entries, or no head of that size was signed." "Ask for a size up to the newest head.";

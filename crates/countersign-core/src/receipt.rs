@@ -95,7 +95,8 @@ impl ConsistencyProof {
         let mut lines = text.split('\n');
         let header = lines.next().unwrap_or_default();
         if header != CONSISTENCY_HEADER {
-            return Err(Code::ConsistencyMalformed.into());
+            let version = header.strip_suffix(" consistency").unwrap_or_default();
+            return Err(unknown_version(version, "countersign/v", Code::ConsistencyMalformed));
         }
         let mut size = || {
             let line = lines.next().and_then(from_decimal);

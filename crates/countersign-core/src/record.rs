@@ -5,6 +5,8 @@
 //! `rs_merkle` builds the tree when a record is made ([`FullRecord::build_root`]); every root that is
 //! checked is computed by our own code.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::codes::{Code, Fault};
@@ -73,7 +75,7 @@ pub struct FullRecord {
     kind: Kind,
     seed: [u8; 32],
     values: Vec<String>,
-    view: View,
+    view: Arc<View>,
 }
 
 impl FullRecord {
@@ -102,7 +104,7 @@ impl FullRecord {
         }
         let view = View { kind, values: shown };
         kinds::check(&view)?;
-        Ok(Self { kind, seed, values, view })
+        Ok(Self { kind, seed, values, view: Arc::new(view) })
     }
 
     /// The record's kind.
@@ -123,6 +125,11 @@ impl FullRecord {
     /// Its values, parsed.
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// Its values, parsed, to be kept without a copy.
+    pub fn shared_view(&self) -> Arc<View> {
+        Arc::clone(&self.view)
     }
 
     /// The bytes of every field, in order.

@@ -277,6 +277,12 @@ impl<'a> Run<'a> {
         };
         let view = evidence.record.view(kind)?;
         kinds::check(&view)?;
+        // CONV-17: a log of a later format is not judged by the rules of this one.
+        match view.get("format").and_then(serde_json::Value::as_u64) {
+            Some(0) => return Err(Code::ValueShape.at_field("format").into()),
+            Some(2..) => return Err(Stop::End(Code::VersionUnknown.at_field("format"))),
+            Some(1) | None => {}
+        }
         let withheld: Vec<&'static str> = view.withheld().collect();
         for name in withheld {
             self.not_checked.push(format!("field:{name}"));

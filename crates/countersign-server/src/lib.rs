@@ -2,8 +2,9 @@
 //!
 //! From the wire inwards: [`listener`] (sockets, TLS, who calls) → [`limits`] (what h2 and tonic
 //! may be made to hold) → [`admission`] (may this role call this, is there room) → a handler, which
-//! asks [`authz`] for the records it is about to touch. [`config`] is checked before any port is
-//! bound; [`serve`] puts the parts together; [`drain`] ends them.
+//! asks [`authz`] for the records it is about to touch, and the log for the rest ([`service`]).
+//! [`config`] is checked before any port is bound; [`run`] is the life of the process, [`serve`] the
+//! part of it in which calls are taken; [`drain`] ends it.
 //!
 //! Absent on purpose: proof arithmetic and file formats (`countersign-core`), the order and
 //! durability of entries (`countersign-log`), any word about a tenant that does not come from the
@@ -20,8 +21,12 @@ pub mod config;
 pub mod drain;
 pub mod http;
 pub mod identity;
+pub mod keys;
 pub mod limits;
 pub mod listener;
+mod log_metrics;
 pub mod metrics;
+pub mod run;
 pub mod serve;
+pub mod service;
 pub mod tls;

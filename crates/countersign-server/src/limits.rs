@@ -11,6 +11,10 @@ use tonic::transport::Server;
 /// Bytes that a message may have beyond its content: protobuf's framing and the other fields.
 const FRAMING_BYTES: usize = 64 * 1024;
 
+/// Bytes that the answer to one record may have: its entry, a proof of 40 hashes, and for a repeat
+/// the first seal with its path and the first head.
+const ANSWER_BYTES_MAX: usize = 4 * 1024;
+
 /// Bytes of a policy's texts with their lengths, as `PutBlob` takes them.
 pub const BLOB_BYTES_MAX: usize = 4 * 1024 * 1024 + 8;
 
@@ -40,6 +44,9 @@ pub struct Limits {
     pub batch_records_max: usize,
     /// Batches that one `SubmitStream` may have waiting for their answers.
     pub batches_in_flight_max: usize,
+    /// Bytes of the records, of all calls together, that may wait to be written. A batch that finds
+    /// no room within a second is refused as `OVERLOADED`.
+    pub queued_bytes_max: usize,
     /// Bytes of the headers of one call.
     pub header_bytes_max: u32,
     /// Bytes of one HTTP/2 frame. Larger ones mean fewer of them for a batch.
@@ -74,6 +81,7 @@ impl Default for Limits {
             batch_bytes_max: 4 * 1024 * 1024,
             batch_records_max: 1_024,
             batches_in_flight_max: 16,
+            queued_bytes_max: 128 * 1024 * 1024,
             header_bytes_max: 16 * 1024,
             frame_bytes_max: 256 * 1024,
             stream_window_bytes: 4 * 1024 * 1024,
@@ -117,6 +125,13 @@ impl Limits {
             ("batch_bytes_max", self.batch_bytes_max as u64, 128 * 1024, 64 * 1024 * 1024),
             ("batch_records_max", self.batch_records_max as u64, 1, 65_536),
             ("batches_in_flight_max", self.batches_in_flight_max as u64, 1, 4_096),
+            // The largest batch must find room.
+            (
+                "queued_bytes_max",
+                self.queued_bytes_max as u64,
+                self.batch_bytes_max as u64,
+                64 * GIB,
+            ),
             ("header_bytes_max", u64::from(self.header_bytes_max), 4_096, 1 << 20),
             // RFC 9113, section 6.5.2: SETTINGS_MAX_FRAME_SIZE.
             ("frame_bytes_max", u64::from(self.frame_bytes_max), 16_384, 16_777_215),
@@ -145,6 +160,11 @@ impl Limits {
     /// That a batch keeps to its own limit is checked where it is read.
     pub fn message_bytes_max(&self) -> usize {
         self.batch_bytes_max.max(BLOB_BYTES_MAX).saturating_add(FRAMING_BYTES)
+    }
+
+    /// Bytes of one answer, so that the answer to every batch that is taken can be given.
+    pub fn answer_bytes_max(&self) -> usize {
+        self.message_bytes_max().max(self.batch_records_max.saturating_mul(ANSWER_BYTES_MAX))
     }
 
     /// Sets every limit that tonic and h2 know. (Message sizes are set on the service, connections

@@ -109,10 +109,9 @@ pub async fn serve<S: LedgerService>(
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let message_bytes_max = limits.message_bytes_max();
     let ledger = LedgerServiceServer::new(service)
-        .max_decoding_message_size(message_bytes_max)
-        .max_encoding_message_size(message_bytes_max);
+        .max_decoding_message_size(limits.message_bytes_max())
+        .max_encoding_message_size(limits.answer_bytes_max());
     let admission = AdmissionLayer::new(limits.calls_in_flight_max, metrics.clone(), drain.clone());
     let mut stop = drain.clone();
     let grpc = limits

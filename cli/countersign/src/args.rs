@@ -1,0 +1,222 @@
+//! What can be asked on the command line. Precedence: flag, then `COUNTERSIGN_*`, then the file,
+//! then the default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An append-only ledger of verdicts that proves what it holds.
+#[derive(Parser)]
+#[command(name = "countersign", version, about, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make keys, a development PKI, a configuration and a trust file.
+    Init(InitArgs),
+    /// Run the ledger.
+    Serve(ServeArgs),
+    /// Submit verdicts of an external gate, one JSON object a line.
+    Submit(SubmitArgs),
+    /// Show the ledger's newest head, proven to continue the last one seen.
+    Head(HeadArgs),
+    /// Fetch the evidence of an action.
+    Evidence(EvidenceArgs),
+    /// Show the configuration that is in force.
+    Config(ConfigArgs),
+    /// Look for what is wrong with an installation, and say what mends it.
+    Doctor(DoctorArgs),
+    /// Say what a code means and what to do about it.
+    Explain(ExplainArgs),
+    /// Write completions for a shell to standard output.
+    Completions(CompletionsArgs),
+    /// Write manual pages.
+    Man(ManArgs),
+    /// Run the whole way of a verdict on loopback, and leave the files to look at.
+    Demo(DemoArgs),
+}
+
+/// How to report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Plain sentences.
+    Human,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// Folder to make; it must not exist, or be empty.
+    #[arg(long, env = "COUNTERSIGN_DIR")]
+    pub(crate) dir: PathBuf,
+    /// The log's name, a URL without scheme such as ledger.acme.example/prod.
+    #[arg(long)]
+    pub(crate) origin: String,
+    /// The tenant whose gate gets an identity.
+    #[arg(long)]
+    pub(crate) tenant: String,
+    /// The gate's name.
+    #[arg(long)]
+    pub(crate) gate: String,
+}
+
+/// What can be set without changing countersign.toml.
+#[derive(Args, Default)]
+pub(crate) struct Overrides {
+    /// Address of the gRPC port; port 0 takes a free one.
+    #[arg(long, env = "COUNTERSIGN_GRPC")]
+    pub(crate) grpc: Option<SocketAddr>,
+    /// Address of the HTTP port.
+    #[arg(long, env = "COUNTERSIGN_HTTP")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Folder of the database and its anchor.
+    #[arg(long, env = "COUNTERSIGN_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Milliseconds between published heads while the log grows.
+    #[arg(long, env = "COUNTERSIGN_HEAD_INTERVAL_MS")]
+    pub(crate) head_interval_ms: Option<u64>,
+    /// Seconds after which an idle log's head is published again.
+    #[arg(long, env = "COUNTERSIGN_HEAD_REPUBLISH_S")]
+    pub(crate) head_republish_s: Option<u64>,
+    /// Seconds that calls in flight may take to end.
+    #[arg(long, env = "COUNTERSIGN_DRAIN_TIMEOUT_S")]
+    pub(crate) drain_timeout_s: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// Folder that `countersign init` made.
+    #[arg(long, env = "COUNTERSIGN_DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    /// File to write {"grpc","http","pid","origin"} to once the ledger can be called.
+    #[arg(long, env = "COUNTERSIGN_READY_FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Speak plain TCP on loopback, every caller being the gate that init made. Never in production.
+    #[arg(long)]
+    pub(crate) insecure_dev: bool,
+}
+
+/// Which ledger, as whom.
+#[derive(Args, Clone)]
+pub(crate) struct Connection {
+    /// The ledger's gRPC address: host:port, or https://host:port.
+    #[arg(long, env = "COUNTERSIGN_SERVER")]
+    pub(crate) server: String,
+    /// Folder of the identity to call with, such as DIR/identities/gate.
+    #[arg(long, env = "COUNTERSIGN_IDENTITY")]
+    pub(crate) identity: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct SubmitArgs {
+    /// The verdicts, one JSON object a line.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Folder for the evidence files, and for the journal that makes it safe to run this again.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// File of that journal; OUT/submit.journal where it is left out. It holds the records' seeds.
+    #[arg(long)]
+    pub(crate) journal: Option<PathBuf>,
+    /// How to report each line's answer.
+    #[arg(long, value_enum, default_value_t = Output::Human)]
+    pub(crate) output: Output,
+    /// Verdicts under one seal.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) batch: u16,
+}
+
+#[derive(Args)]
+pub(crate) struct HeadArgs {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// human prints the signed note, jsonl {"origin","size","root","time","note"}.
+    #[arg(long, value_enum, default_value_t = Output::Human)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct EvidenceArgs {
+    /// The action, a UUIDv7 as its records spell it.
+    pub(crate) action_id: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Folder for the files.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Trust file to verify under before anything is written.
+    #[arg(long, env = "COUNTERSIGN_TRUST")]
+    pub(crate) trust: Option<PathBuf>,
+    /// How to report.
+    #[arg(long, value_enum, default_value_t = Output::Human)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the configuration in force, as TOML.
+    Show(ConfigShowArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ConfigShowArgs {
+    /// Folder that `countersign init` made.
+    #[arg(long, env = "COUNTERSIGN_DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// Folder that `countersign init` made.
+    #[arg(long, env = "COUNTERSIGN_DIR")]
+    pub(crate) dir: PathBuf,
+    /// Address of a running ledger to call; without it none is called.
+    #[arg(long, env = "COUNTERSIGN_SERVER")]
+    pub(crate) server: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// The code, such as SEQ_GAP; without it all codes are listed.
+    pub(crate) code: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
+pub(crate) struct ManArgs {
+    /// Folder for the pages.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// The countersign-verify program.
+    #[arg(long)]
+    pub(crate) verifier: PathBuf,
+    /// Folder to leave the files in; a new one in the temporary folder where it is left out.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}

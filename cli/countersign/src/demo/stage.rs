@@ -1,0 +1,226 @@
+//! The programs of the demonstration: the ledger as a child, the commands, the verifier.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use countersign_client::Client;
+use countersign_core::encoding::hex;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Identity;
+use crate::exit::Failure;
+use crate::files::{SMALL_FILE_BYTES_MAX, read_text, shown};
+
+/// For the ledger to be ready, and to stop: generous, since a slow disk is no fault.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Between two looks at the ready file.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Where everything is.
+pub(super) struct Stage {
+    pub(super) dir: PathBuf,
+    pub(super) verifier: PathBuf,
+    program: PathBuf,
+}
+
+/// The ledger as a child process. It is killed if it is dropped before it was stopped.
+pub(super) struct Ledger {
+    child: Child,
+    grpc: String,
+}
+
+/// The ready file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadyFile {
+    grpc: String,
+    #[serde(rename = "http")]
+    _http: String,
+    pid: u32,
+    #[serde(rename = "origin")]
+    _origin: String,
+}
+
+impl Stage {
+    pub(super) fn new(dir: PathBuf, verifier: PathBuf) -> Result<Self, Failure> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::io(format!("this program can't find itself: {error}")))?;
+        if !verifier.is_file() {
+            return Err(Failure::usage(format!(
+                "{} is not there. Give --verifier the countersign-verify program; cargo build \
+                 --workspace makes it.",
+                shown(&verifier)
+            )));
+        }
+        Ok(Self { dir, verifier, program })
+    }
+
+    /// This program as a child, free of the caller's `COUNTERSIGN_*`, which would change the steps.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        clean(&mut command);
+        command
+    }
+
+    /// Starts the ledger and waits until it can be called.
+    pub(super) async fn start(&self) -> Result<Ledger, Failure> {
+        let ready_file = self.dir.join("ready.json");
+        let mut command = self.command();
+        command.arg("serve").arg("--dir").arg(&self.dir);
+        command.args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--ready-file"]);
+        command.arg(&ready_file).stdin(Stdio::null()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| Failure::file(&self.program, &error))?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // It is put in place whole, so that what can be read can be parsed.
+            if ready_file.exists() {
+                let text = read_text(&ready_file, SMALL_FILE_BYTES_MAX)?;
+                let ready: ReadyFile = serde_json::from_str(&text)
+                    .map_err(|error| Failure::internal(format!("the ready file: {error}")))?;
+                if child.id() == Some(ready.pid) {
+                    return Ok(Ledger { child, grpc: ready.grpc });
+                }
+            }
+            let ended = child.try_wait().map_err(|error| Failure::io(error.to_string()))?;
+            if let Some(status) = ended {
+                return Err(Failure::io(format!(
+                    "the ledger ended with {status}; it said why above."
+                )));
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::io("the ledger was not ready within two minutes."));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Submits a file as the gate; gives the answers, one a line.
+    pub(super) async fn submit(
+        &self,
+        ledger: &Ledger,
+        file: &Path,
+        journal: &str,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut command = self.command();
+        command.arg("submit").arg(file).args(["--server", &ledger.grpc, "--output", "jsonl"]);
+        command.arg("--identity").arg(self.dir.join("identities/gate"));
+        command.arg("--out").arg(self.dir.join("evidence"));
+        command.arg("--journal").arg(self.dir.join(journal));
+        let (status, text) = self.output(command).await?;
+        expect_code(status, 0, "countersign submit")?;
+        let line = |line| {
+            serde_json::from_str(line)
+                .map_err(|error| Failure::internal(format!("an answer is no JSON: {error}")))
+        };
+        text.lines().map(line).collect()
+    }
+
+    /// Runs the verifier on some files; what it says goes where this program's own data goes.
+    pub(super) async fn verify(
+        &self,
+        what: &str,
+        files: &[&Path],
+        expected: i32,
+    ) -> Result<(), Failure> {
+        let mut command = Command::new(&self.verifier);
+        clean(&mut command);
+        command.arg(what).args(files).arg("--trust").arg(self.dir.join("trust.toml"));
+        let status = command.stdin(Stdio::null()).status().await;
+        let status = status.map_err(|error| Failure::file(&self.verifier, &error))?;
+        expect_code(status, expected, "countersign-verify")
+    }
+
+    /// Runs the verifier on every evidence file; gives their outcomes, all files being VALID.
+    pub(super) async fn verify_all(&self) -> Result<Vec<String>, Failure> {
+        let folder = self.dir.join("evidence");
+        let entries = std::fs::read_dir(&folder).map_err(|error| Failure::file(&folder, &error))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension() == Some(OsStr::new("evidence")));
+        files.sort();
+        let mut command = Command::new(&self.verifier);
+        clean(&mut command);
+        command.arg("evidence").args(&files).args(["--output", "json", "--trust"]);
+        command.arg(self.dir.join("trust.toml"));
+        let (status, text) = self.output(command).await?;
+        expect_code(status, 0, "countersign-verify")?;
+        let report: Value = serde_json::from_str(&text)
+            .map_err(|error| Failure::internal(format!("the verifier's report: {error}")))?;
+        let reports = report.get("files").and_then(Value::as_array).cloned().unwrap_or_default();
+        let outcome = |report: &Value| {
+            let said = |name| report.get(name).and_then(Value::as_str);
+            let valid = said("result") == Some("VALID");
+            said("outcome").filter(|_| valid).map(str::to_owned)
+        };
+        let outcomes: Option<Vec<String>> = reports.iter().map(outcome).collect();
+        outcomes.ok_or_else(|| Failure::invalid("an evidence file is not a VALID verdict."))
+    }
+
+    /// A connection as one of the identities that init made.
+    pub(super) async fn client(&self, ledger: &Ledger, identity: &str) -> Result<Client, Failure> {
+        let identity = Identity::read(&self.dir.join("identities").join(identity))?;
+        Ok(Client::connect(identity.client_config(&ledger.grpc)).await?)
+    }
+
+    async fn output(&self, mut command: Command) -> Result<(ExitStatus, String), Failure> {
+        command.stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+        let output = command.output().await.map_err(|error| Failure::io(error.to_string()))?;
+        let text = String::from_utf8(output.stdout)
+            .map_err(|_| Failure::internal("a program printed what is no text"))?;
+        Ok((output.status, text))
+    }
+}
+
+impl Ledger {
+    /// Tells the ledger to stop, as an init system does, and waits until it has.
+    pub(super) async fn stop(mut self) -> Result<(), Failure> {
+        let pid = self.child.id().ok_or_else(|| Failure::io("the ledger has ended by itself."))?;
+        // The shell's own kill is there where a program of that name is not.
+        let asked = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await;
+        let asked = asked.map_err(|error| Failure::io(format!("sh: {error}")))?;
+        expect_code(asked, 0, "kill")?;
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .map_err(|_| Failure::io("the ledger did not stop within two minutes of SIGTERM."))?
+            .map_err(|error| Failure::io(error.to_string()))?;
+        expect_code(status, 0, "the ledger")
+    }
+}
+
+fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let ours = name.to_str().is_some_and(|name| name.starts_with("COUNTERSIGN_"));
+        // How much the ledger logs is for who calls to say.
+        if ours && name != "COUNTERSIGN_LOG" {
+            command.env_remove(name);
+        }
+    }
+}
+
+fn expect_code(status: ExitStatus, expected: i32, what: &str) -> Result<(), Failure> {
+    if status.code() == Some(expected) {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!("{what} ended with {status}; exit code {expected} was expected.")))
+}
+
+/// A UUID of version 7 for now.
+pub(super) fn uuid_v7() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::internal(format!("no random bytes: {error}")))?;
+    let millis = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+    for (to, from) in bytes.iter_mut().zip(millis.to_be_bytes().into_iter().skip(2)) {
+        *to = from;
+    }
+    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
+    *version = 0x70 | (*version & 0x0f);
+    *variant = 0x80 | (*variant & 0x3f);
+    let text = hex(&bytes);
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
+    Ok(parts.map(|part| text.get(part).unwrap_or_default().to_owned()).join("-"))
+}

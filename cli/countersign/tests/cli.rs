@@ -1,0 +1,277 @@
+//! The command's parts that need no ledger.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its stage should stop there")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use countersign_core::cert::{Role, TrustAnchor, split_pem_bundle, verify_chain};
+use countersign_core::codes::Code;
+use countersign_core::trust::Trust;
+
+const ORIGIN: &str = "ledger.acme.example/prod";
+
+fn countersign(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn init(dir: &Path) -> Output {
+    let dir = dir.to_str().unwrap();
+    countersign(&["init", "--dir", dir, "--origin", ORIGIN, "--tenant", "acme", "--gate", "prod-1"])
+}
+
+/// Every file and folder below one, folders first.
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut paths = vec![dir.to_owned()];
+    let mut at = 0;
+    while at < paths.len() {
+        if paths[at].is_dir() {
+            let entries = fs::read_dir(&paths[at]).unwrap();
+            paths.extend(entries.map(|entry| entry.unwrap().path()));
+        }
+        at += 1;
+    }
+    paths
+}
+
+#[test]
+fn init_makes_a_whole_installation_for_its_owner_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("ledger");
+    let output = init(&dir);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty(), "speech belongs to standard error");
+    for name in [
+        "countersign.toml",
+        "trust.toml",
+        "gate-ca.pem",
+        "people-ca.pem",
+        "keys/log.pem",
+        "keys/clock.pem",
+        "keys/ledger.pem",
+        "tls/cert.pem",
+        "tls/key.pem",
+        "tls/ca.pem",
+        "pki/gate-ca.key.pem",
+        "identities/gate/cert.pem",
+        "identities/gate/key.pem",
+        "identities/gate/ca.pem",
+        "identities/gate/log.vkey",
+        "identities/gate/clock.vkey",
+        "identities/gate/ledger.vkey",
+        "identities/gate/identity.toml",
+        "identities/auditor/cert.pem",
+        "identities/responder/cert.pem",
+    ] {
+        assert!(dir.join(name).is_file(), "{name}");
+    }
+    for path in walk(&dir) {
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let expected = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode, expected, "{}", path.display());
+    }
+    // Nothing of the making is left beside it.
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn init_never_overwrites() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("ledger");
+    assert!(init(&dir).status.success());
+    let before = fs::read(dir.join("keys/log.pem")).unwrap();
+    let again = init(&dir);
+    assert_eq!(again.status.code(), Some(2), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("never overwritten"));
+    assert_eq!(fs::read(dir.join("keys/log.pem")).unwrap(), before);
+    let other = parent.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("mine"), "").unwrap();
+    assert_eq!(init(&other).status.code(), Some(2));
+    fs::remove_file(other.join("mine")).unwrap();
+    assert!(init(&other).status.success(), "an empty folder is taken");
+}
+
+#[test]
+fn init_refuses_names_that_no_certificate_could_carry() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("ledger");
+    let dir = dir.to_str().unwrap();
+    for (origin, tenant, gate) in [
+        ("ledger.example/a b", "acme", "g"),
+        ("", "acme", "g"),
+        ("ledger.example", "a/b", "g"),
+        ("ledger.example", "acme", ".."),
+        ("/prod", "acme", "g"),
+    ] {
+        let output = countersign(&[
+            "init", "--dir", dir, "--origin", origin, "--tenant", tenant, "--gate", gate,
+        ]);
+        assert_eq!(output.status.code(), Some(2), "{origin} {tenant} {gate}");
+        assert!(!Path::new(dir).exists());
+    }
+}
+
+#[test]
+fn the_certificates_hold_before_our_own_path_validation() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("ledger");
+    assert!(init(&dir).status.success());
+    let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+    let now = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap();
+    for (identity, root, role, name) in [
+        ("gate", "gate-ca.pem", Role::Gate, "prod-1"),
+        ("auditor", "people-ca.pem", Role::Auditor, "auditor"),
+        ("responder", "people-ca.pem", Role::Responder, "responder"),
+    ] {
+        let chain = split_pem_bundle(&read(&format!("identities/{identity}/cert.pem"))).unwrap();
+        let root = split_pem_bundle(&read(root)).unwrap().remove(0);
+        let verified = verify_chain(&chain, &[TrustAnchor::new(root).unwrap()], now).unwrap();
+        let spiffe = verified.identity();
+        assert_eq!((spiffe.role(), spiffe.name()), (role, name));
+        assert_eq!((spiffe.trust_domain(), spiffe.tenant()), ("ledger.acme.example", "acme"));
+        // An hour of slack for clocks, and more than a year of life.
+        let roots = [TrustAnchor::new(
+            split_pem_bundle(&read(if role == Role::Gate {
+                "gate-ca.pem"
+            } else {
+                "people-ca.pem"
+            }))
+            .unwrap()
+            .remove(0),
+        )
+        .unwrap()];
+        assert!(verify_chain(&chain, &roots, now - 3_500_000_000).is_ok());
+        assert!(verify_chain(&chain, &roots, now + 365 * 86_400_000_000).is_ok());
+    }
+    let trust = Trust::parse(&read("trust.toml"), |name| Ok(read(name))).unwrap();
+    assert_eq!(trust.logs[0].vkey.name, ORIGIN);
+    assert_eq!(format!("{}\n", trust.logs[0].vkey), read("identities/gate/log.vkey"));
+    assert_eq!(trust.gates.unwrap().tenants, ["acme"]);
+}
+
+#[test]
+fn config_show_prints_what_is_in_force() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("ledger");
+    assert!(init(&dir).status.success());
+    let dir = dir.to_str().unwrap();
+    let show = |extra: &[&str], env: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.args(["config", "show", "--dir", dir]).args(extra);
+        command.envs(env.iter().copied()).output().unwrap()
+    };
+    let grpc = |output: &Output| {
+        let shown: toml::Table = text(&output.stdout).parse().unwrap();
+        shown["grpc"].as_str().unwrap().to_owned()
+    };
+    // Default in the file, then environment over it, then a flag over that.
+    assert_eq!(grpc(&show(&[], &[])), "127.0.0.1:7443");
+    let env = [("COUNTERSIGN_GRPC", "127.0.0.1:1001")];
+    assert_eq!(grpc(&show(&[], &env)), "127.0.0.1:1001");
+    assert_eq!(grpc(&show(&["--grpc", "127.0.0.1:1002"], &env)), "127.0.0.1:1002");
+
+    let path = Path::new(dir).join("countersign.toml");
+    let good = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("colour = \"red\"\n{good}")).unwrap();
+    let refused = show(&[], &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("colour"), "{}", text(&refused.stderr));
+    assert!(refused.stdout.is_empty());
+    fs::write(&path, good.replace("head_interval_ms = 1000", "head_interval_ms = 1")).unwrap();
+    let refused = show(&[], &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("head_interval_ms"));
+    assert_eq!(countersign(&["config", "show", "--dir", "/nonexistent"]).status.code(), Some(4));
+}
+
+#[test]
+fn doctor_names_each_fault_and_its_remedy() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("ledger");
+    assert!(init(&dir).status.success());
+    let doctor = |expected: i32| {
+        let output = countersign(&["doctor", "--dir", dir.to_str().unwrap()]);
+        let said = text(&output.stdout).to_owned();
+        assert_eq!(output.status.code(), Some(expected), "{said}{}", text(&output.stderr));
+        said
+    };
+    let said = doctor(0);
+    assert!(!said.contains("FAULT") && !said.contains("warning"), "{said}");
+
+    let key = dir.join("keys/log.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(doctor(1).contains("chmod 600"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+
+    let log = fs::read(&key).unwrap();
+    fs::copy(dir.join("keys/clock.pem"), &key).unwrap();
+    assert!(doctor(1).contains("is not a key that trust.toml names"));
+    fs::write(&key, "x").unwrap();
+    assert!(doctor(1).contains("not an Ed25519 key"));
+    fs::write(&key, log).unwrap();
+
+    let cert = dir.join("identities/gate/cert.pem");
+    let good = fs::read(&cert).unwrap();
+    fs::copy(dir.join("identities/auditor/cert.pem"), &cert).unwrap();
+    assert!(doctor(1).contains("another identity than cert.pem"));
+    fs::write(&cert, good).unwrap();
+    fs::remove_file(dir.join("tls/cert.pem")).unwrap();
+    assert!(doctor(1).contains("tls/cert.pem"));
+}
+
+#[test]
+fn every_code_is_explained() {
+    for code in Code::ALL {
+        let output = countersign(&["explain", code.as_str()]);
+        assert!(output.status.success());
+        let said = text(&output.stdout);
+        assert!(said.contains(code.what()) && said.contains(code.remedy()), "{said}");
+    }
+    let all = countersign(&["explain"]);
+    assert!(Code::ALL.iter().all(|code| text(&all.stdout).contains(code.as_str())));
+    assert!(countersign(&["explain", "seq_gap"]).status.success());
+    let unknown = countersign(&["explain", "NO\u{202e}SUCH"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("NO\\u{202e}SUCH"), "escaped");
+}
+
+#[test]
+fn completions_and_manual_pages_come_out() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = countersign(&["completions", shell]);
+        assert!(output.status.success() && output.stdout.len() > 1_000, "{shell}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    assert!(countersign(&["man", "--out", dir.path().to_str().unwrap()]).status.success());
+    let page = fs::read_to_string(dir.path().join("countersign-submit.1")).unwrap();
+    assert!(page.contains("identity"));
+}
+
+#[test]
+fn what_is_not_there_is_said_with_its_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("nothing");
+    let missing = missing.to_str().unwrap();
+    let output = countersign(&["serve", "--dir", missing]);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    let output = countersign(&["head", "--server", "127.0.0.1:1", "--identity", missing]);
+    assert_eq!(output.status.code(), Some(4));
+    let installed = dir.path().join("ledger");
+    assert!(init(&installed).status.success());
+    let gate = installed.join("identities/gate");
+    let output =
+        countersign(&["head", "--server", "127.0.0.1:1", "--identity", gate.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("explain UNREACHABLE"));
+    assert_eq!(countersign(&["no-such-command"]).status.code(), Some(2));
+}

@@ -1,0 +1,223 @@
+//! Evidence from what is stored. Everything read is checked against the entry before it is given
+//! out: a damaged store makes no evidence, it makes an error.
+
+use countersign_core::codes::{Code, Fault};
+use countersign_core::encoding::from_hex_array;
+use countersign_core::entry::Entry;
+use countersign_core::evidence::Evidence;
+use countersign_core::hash::{LeafIndex, RecordRoot, TreeSize};
+use countersign_core::kinds::Kind;
+use countersign_core::receipt::Receipt;
+use countersign_core::seal::Seal;
+use countersign_core::stream::StreamId;
+use serde_json::Value;
+
+use crate::api::{First, RecordAt};
+use crate::lifecycle::{ACTION_RECORDS_MAX, Fact, action_of};
+use crate::rows::{BatchRow, Payload, decode_chain};
+use crate::shared::{CORRUPT, Published, Shared, store_fault};
+use crate::store::Store;
+
+/// A record as it is stored, consistent with its entry.
+pub(crate) struct Stored {
+    pub(crate) index: LeafIndex,
+    pub(crate) entry: Entry,
+    pub(crate) root: RecordRoot,
+    pub(crate) payload: Payload,
+    pub(crate) batch: BatchRow,
+}
+
+impl Stored {
+    /// Reads the record at this index.
+    pub(crate) async fn read<S: Store>(store: &S, index: LeafIndex) -> Result<Self, Fault> {
+        let corrupt = CORRUPT.at_index(index.0);
+        let entries = store.entries(index, 1).await.map_err(store_fault)?;
+        let entry = entries.first().ok_or(Code::NotFound)?;
+        let entry = Entry::from_bytes(entry).map_err(|_| corrupt)?;
+        let payload = store.payload(index).await.map_err(store_fault)?.ok_or(Code::Erased)?;
+        let payload = Payload::decode(entry.kind, &payload).ok_or(corrupt)?;
+        let batch = store.batch(payload.batch).await.map_err(store_fault)?;
+        let batch = batch.as_deref().and_then(BatchRow::decode).ok_or(corrupt)?;
+        let root = payload.record.root();
+        let listed = batch.sealed.roots.get(payload.position as usize);
+        if listed != Some(&root) || batch.sealed.sealed(&root) != entry.sealed {
+            return Err(corrupt);
+        }
+        Ok(Self { index, entry, root, payload, batch })
+    }
+
+    /// What the lifecycle asks of it.
+    pub(crate) fn fact(&self) -> Fact {
+        let leaf = self.payload.people.first();
+        Fact {
+            root: self.root,
+            logged_at: self.entry.logged_at,
+            person_key: leaf.and_then(|leaf| leaf.public_key_bytes().try_into().ok()),
+            view: self.payload.record.shared_view(),
+        }
+    }
+
+    fn seal(&self) -> Result<Seal, Fault> {
+        self.batch.sealed.seal_of(self.payload.position)
+    }
+}
+
+/// The records that the log holds of an action, in index order.
+pub(crate) async fn facts<S: Store>(
+    store: &S,
+    tenant: &str,
+    action: [u8; 16],
+) -> Result<Vec<Fact>, Fault> {
+    let found = store.by_action(tenant, action, ACTION_RECORDS_MAX).await.map_err(store_fault)?;
+    let mut facts = Vec::with_capacity(found.len());
+    for index in found {
+        facts.push(Stored::read(store, index).await?.fact());
+    }
+    Ok(facts)
+}
+
+impl<S: Store> Shared<S> {
+    /// The index that is meant, if it may be seen: a record of the tenant's, or one of the ledger's
+    /// own that is about the tenant or about everybody. What may not be seen is `NOT_FOUND`.
+    pub(crate) async fn find(
+        &self,
+        tenant: Option<&str>,
+        at: RecordAt,
+    ) -> Result<LeafIndex, Fault> {
+        let index = match at {
+            RecordAt::Index(index) => index,
+            RecordAt::Seq(stream, seq) => self
+                .store
+                .by_stream(stream, seq)
+                .await
+                .map_err(store_fault)?
+                .ok_or(Code::NotFound)?,
+        };
+        // Committed is not yet published.
+        if index.0 >= self.published().head.size.0 {
+            return Err(Code::NotFound.into());
+        }
+        let Some(tenant) = tenant else { return Ok(index) };
+        let entry = self.entry(index).await?;
+        let visible = if entry.stream == StreamId::LEDGER {
+            self.own_record_is_for(tenant, index).await?
+        } else {
+            self.owner(entry.stream).is_some_and(|owner| owner.tenant == tenant)
+        };
+        if visible { Ok(index) } else { Err(Code::NotFound.into()) }
+    }
+
+    async fn own_record_is_for(&self, tenant: &str, index: LeafIndex) -> Result<bool, Fault> {
+        let stored = Stored::read(&*self.store, index).await?;
+        let view = stored.payload.record.view();
+        Ok(match view.kind() {
+            Kind::Genesis | Kind::Key => true,
+            Kind::Stream => view.str("subject_tenant") == Some(tenant),
+            Kind::Notice => {
+                let stream = view.get("detail").and_then(|detail| detail.get("stream"));
+                let stream = stream.and_then(Value::as_str).and_then(StreamId::from_hex);
+                stream
+                    .and_then(|stream| self.owner(stream))
+                    .is_some_and(|owner| owner.tenant == tenant)
+            }
+            _ => false,
+        })
+    }
+
+    /// A record's receipt at the newest head, which must have at least `min_size` leaves.
+    pub(crate) async fn receipt(
+        &self,
+        index: LeafIndex,
+        min_size: TreeSize,
+    ) -> Result<Receipt, Fault> {
+        let Published { head, edge } = self.published();
+        if head.size < min_size {
+            return Err(Code::SizeUnknown.into());
+        }
+        let entry = self.entry(index).await?;
+        self.receipt_at(&edge, index, &entry, &head.note).await
+    }
+
+    /// What a record that is in the log was first answered with.
+    pub(crate) async fn first(&self, index: LeafIndex) -> Result<(Entry, Receipt, First), Fault> {
+        let stored = Stored::read(&*self.store, index).await?;
+        let size = TreeSize(index.0.saturating_add(1));
+        let head = self.store.head_at_least(size).await.map_err(store_fault)?;
+        let head = head.ok_or(CORRUPT.at_field("head"))?;
+        let head = self.signer.read(head.size, &head.note)?;
+        let edge = self.published().edge;
+        let receipt = self.receipt_at(&edge, index, &stored.entry, &head.note).await?;
+        let first = First { note: head.note, seal: stored.seal()? };
+        Ok((stored.entry, receipt, first))
+    }
+
+    /// A record's evidence, with what it rests on.
+    pub(crate) async fn evidence(
+        &self,
+        index: LeafIndex,
+        min_size: TreeSize,
+    ) -> Result<Evidence, Fault> {
+        let published = self.published();
+        if published.head.size < min_size {
+            return Err(Code::SizeUnknown.into());
+        }
+        let stored = Stored::read(&*self.store, index).await?;
+        let mut evidence = self.evidence_of(&stored, &published).await?;
+        for index in self.supporting(&stored).await? {
+            let inner = Stored::read(&*self.store, index).await?;
+            evidence.supporting.push(self.evidence_of(&inner, &published).await?);
+        }
+        Ok(evidence)
+    }
+
+    async fn evidence_of(&self, stored: &Stored, at: &Published) -> Result<Evidence, Fault> {
+        let entry = &stored.entry;
+        let receipt = self.receipt_at(&at.edge, stored.index, entry, &at.head.note).await?;
+        let gate_chain = if entry.stream == StreamId::LEDGER {
+            Vec::new()
+        } else {
+            let chain = self.store.blob(stored.batch.chain).await.map_err(store_fault)?;
+            chain.as_deref().and_then(decode_chain).ok_or(CORRUPT.at_field("chain"))?
+        };
+        let pem = |chain: &[countersign_core::cert::Certificate]| -> Vec<String> {
+            chain.iter().map(countersign_core::cert::Certificate::pem).collect()
+        };
+        let people = &stored.payload.people;
+        Ok(Evidence {
+            record: stored.payload.record.disclose(),
+            seal: stored.seal()?,
+            entry: entry.to_bytes().to_vec(),
+            receipt,
+            gate_chain: pem(&gate_chain),
+            people_chains: if people.is_empty() { Vec::new() } else { vec![pem(people)] },
+            supporting: Vec::new(),
+        })
+    }
+
+    /// Where the records stand that a verdict with a parent rests on: the parent, its approvals,
+    /// and every denial of it.
+    async fn supporting(&self, stored: &Stored) -> Result<Vec<LeafIndex>, Fault> {
+        let view = stored.payload.record.view();
+        let parent = view.str("parent").and_then(from_hex_array).map(RecordRoot);
+        let (Kind::Verdict, Some(parent), Some(action)) = (view.kind(), parent, action_of(view))
+        else {
+            return Ok(Vec::new());
+        };
+        let listed = view.get("approvals").and_then(Value::as_array);
+        let listed: Vec<RecordRoot> = listed
+            .into_iter()
+            .flatten()
+            .filter_map(|root| root.as_str().and_then(from_hex_array).map(RecordRoot))
+            .collect();
+        let tenant = view.str("tenant").unwrap_or_default();
+        let found = self.store.by_action(tenant, action, ACTION_RECORDS_MAX).await;
+        let mut supporting = Vec::new();
+        for index in found.map_err(store_fault)?.into_iter().filter(|i| *i < stored.index) {
+            let other = Stored::read(&*self.store, index).await?;
+            if other.root == parent || listed.contains(&other.root) {
+                supporting.push(index);
+            }
+        }
+        Ok(supporting)
+    }
+}

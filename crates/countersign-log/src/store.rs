@@ -1,0 +1,212 @@
+//! The port to durable storage, and what it demands of an implementer.
+//!
+//! The contract, which the testkit's suite enforces on every implementer:
+//!
+//! 1. [`Store::acquire`] fences every older lease, finishes work that was committed and not yet
+//!    published, and gives the newest committed head.
+//! 2. [`Store::commit`] is all or nothing, and durable when it returns `Ok`: what it wrote is there
+//!    after the process, and the machine, were killed at any later moment.
+//! 3. [`Store::publish`] makes a committed head the one that answers may rest on, outside the
+//!    reach of whatever could lose the database. It never goes backwards.
+//! 4. After [`StoreError::Rejected`] nothing changed and the lease may be used again. After
+//!    [`StoreError::Unknown`] the commit may or may not be there; one acquires again, and what the
+//!    fresh lease finds settles it. After [`StoreError::Fenced`] another writer has the log.
+//! 5. Reads see every commit that returned `Ok`. What they return is checked by who reads it.
+
+use std::future::Future;
+
+use countersign_core::codes::Fault;
+use countersign_core::encoding::Micros;
+use countersign_core::entry::ENTRY_BYTES;
+use countersign_core::hash::{Hash, LeafIndex, TreeSize};
+use countersign_core::stream::StreamId;
+
+/// A signed head as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredHead {
+    /// Leaves in the tree.
+    pub size: TreeSize,
+    /// The signed note, verbatim.
+    pub note: String,
+}
+
+/// A full tile: 256 hashes of level `8 × level`, 8,192 bytes (C2SP tlog-tiles).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// The tile's level, from 0.
+    pub level: u8,
+    /// Its place in that level.
+    pub index: u64,
+    /// Its hashes, joined.
+    pub hashes: Vec<u8>,
+}
+
+/// A row of an index that is derived from the log, and could be made again from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexRow {
+    /// Where a stream's record stands: the idempotency key.
+    Stream {
+        /// The stream.
+        stream: StreamId,
+        /// The record's place in it.
+        seq: u64,
+        /// Its place in the log.
+        index: LeafIndex,
+    },
+    /// A record of an action.
+    Action {
+        /// The tenant's name.
+        tenant: String,
+        /// The action's id, a UUID.
+        action_id: [u8; 16],
+        /// The record's place in the log.
+        index: LeafIndex,
+    },
+    /// A tenant's record by time of logging.
+    Tenant {
+        /// The tenant's name.
+        tenant: String,
+        /// When it was logged.
+        logged_at: Micros,
+        /// The record's place in the log.
+        index: LeafIndex,
+    },
+}
+
+/// One atomic step of the log: everything in it becomes durable, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The entries, the first of which stands at the expected size.
+    pub entries: Vec<[u8; ENTRY_BYTES]>,
+    /// One payload an entry, opaque to the store and erasable apart from the log.
+    pub payloads: Vec<Vec<u8>>,
+    /// Sealed batches, opaque, under the index of the first entry that names them.
+    pub batches: Vec<(LeafIndex, Vec<u8>)>,
+    /// Tiles that became full.
+    pub tiles: Vec<Tile>,
+    /// Rows of the derived indexes.
+    pub rows: Vec<IndexRow>,
+    /// The state of streams that changed, opaque.
+    pub streams: Vec<(StreamId, Vec<u8>)>,
+    /// The head over all entries up to and including these. Every committed head is kept, so that a
+    /// record's first receipt can be given again.
+    pub head: StoredHead,
+}
+
+/// Why the store did not do as it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another writer took the log over. This process must stop writing.
+    #[error("another writer has taken this log over; stop this process")]
+    Fenced,
+    /// The commit may or may not have happened. Acquire again to find out.
+    #[error("the store can't say whether the write happened ({0}); acquire again to find out")]
+    Unknown(String),
+    /// Nothing was written, and the lease may be used again.
+    #[error("the store refused the write and changed nothing: {0}")]
+    Rejected(String),
+    /// A read failed.
+    #[error("the store failed to read: {0}")]
+    Read(String),
+    /// What is stored contradicts itself or the anchor; the code says how.
+    #[error("{0}")]
+    Corrupt(Fault),
+}
+
+/// Durable storage of one log.
+pub trait Store: Send + Sync + 'static {
+    /// The right to write, until another lease fences it.
+    type Lease: Send + 'static;
+
+    /// Takes the log over and gives its newest committed head, or none where it is empty.
+    fn acquire(
+        &self,
+    ) -> impl Future<Output = Result<(Self::Lease, Option<StoredHead>), StoreError>> + Send;
+
+    /// Writes one step. `expected` is the size before it; another size is `Rejected`.
+    fn commit(
+        &self,
+        lease: &mut Self::Lease,
+        expected: TreeSize,
+        commit: Commit,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Advances what answers may rest on to this committed head.
+    fn publish(
+        &self,
+        lease: &mut Self::Lease,
+        head: &StoredHead,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Entries `[from, from + count)`; fewer where the log ends.
+    fn entries(
+        &self,
+        from: LeafIndex,
+        count: u64,
+    ) -> impl Future<Output = Result<Vec<[u8; ENTRY_BYTES]>, StoreError>> + Send;
+
+    /// A record's payload; none where it was erased or never was.
+    fn payload(
+        &self,
+        index: LeafIndex,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
+
+    /// The sealed batch stored under this index.
+    fn batch(
+        &self,
+        first: LeafIndex,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
+
+    /// A full tile.
+    fn tile(
+        &self,
+        level: u8,
+        index: u64,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
+
+    /// The smallest stored head of at least this size.
+    fn head_at_least(
+        &self,
+        size: TreeSize,
+    ) -> impl Future<Output = Result<Option<StoredHead>, StoreError>> + Send;
+
+    /// Where a stream's record stands.
+    fn by_stream(
+        &self,
+        stream: StreamId,
+        seq: u64,
+    ) -> impl Future<Output = Result<Option<LeafIndex>, StoreError>> + Send;
+
+    /// Where an action's records stand, ascending, at most `limit` of them.
+    fn by_action(
+        &self,
+        tenant: &str,
+        action_id: [u8; 16],
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<LeafIndex>, StoreError>> + Send;
+
+    /// Where a tenant's records from `from` on stand, by time, at most `limit` of them.
+    fn by_tenant(
+        &self,
+        tenant: &str,
+        from: Micros,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<LeafIndex>, StoreError>> + Send;
+
+    /// The states of all streams.
+    fn streams(&self) -> impl Future<Output = Result<Vec<(StreamId, Vec<u8>)>, StoreError>> + Send;
+
+    /// Stores a blob under its digest, durably. Says whether it was new.
+    fn put_blob(
+        &self,
+        digest: Hash,
+        bytes: Vec<u8>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// A blob by its digest.
+    fn blob(
+        &self,
+        digest: Hash,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
+}

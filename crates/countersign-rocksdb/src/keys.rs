@@ -1,0 +1,183 @@
+//! How keys are drawn. Numbers are big-endian, so that keys sort as their numbers do.
+//!
+//! ```text
+//! family     key                                                     value
+//! entries    u64 index                                               the entry, 66 bytes
+//! payloads   u64 index                                               opaque, zstd
+//! batches    u64 index of the first entry that names it              opaque, zstd
+//! tiles      u8 level || u64 index                                   256 hashes, 8,192 bytes
+//! heads      u64 size                                                the signed note
+//! streams    16 stream                                               the stream's state, opaque
+//! by_stream  16 stream || u64 seq                                    u64 index
+//! by_action  u16 length || tenant || 16 action id || u64 index       empty
+//! by_tenant  u16 length || tenant || u64 logged_at_us || u64 index   empty
+//! blobs      32 digest                                               opaque, zstd
+//! meta       "version"                                               u32 format version
+//! ```
+//!
+//! The version is written when a database is made, after its anchor; a database of another version
+//! is refused.
+
+use countersign_core::encoding::{Micros, lp};
+use countersign_core::entry::ENTRY_BYTES;
+use countersign_core::stream::StreamId;
+
+/// The one version of keys and anchor that this build reads and writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The key of the version in `meta`.
+pub(crate) const VERSION_KEY: &[u8] = b"version";
+
+/// Bytes of a full tile.
+pub(crate) const TILE_BYTES: usize = 8_192;
+
+const INDEX_BYTES: usize = size_of::<u64>();
+const TILE_KEY_BYTES: usize = 1 + INDEX_BYTES;
+const STREAM_KEY_BYTES: usize = size_of::<StreamId>() + INDEX_BYTES;
+
+// The sizes that format version 1 fixes. Whoever changes one of them makes a new version.
+const _: () = assert!(ENTRY_BYTES == 66);
+const _: () = assert!(INDEX_BYTES == 8);
+const _: () = assert!(TILE_KEY_BYTES == 9);
+const _: () = assert!(STREAM_KEY_BYTES == 24);
+const _: () = assert!(TILE_BYTES == 256 * 32);
+const _: () = assert!(size_of::<Micros>() == 8);
+
+/// A column family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Entries,
+    Payloads,
+    Batches,
+    Tiles,
+    Heads,
+    Streams,
+    ByStream,
+    ByAction,
+    ByTenant,
+    Blobs,
+    Meta,
+}
+
+impl Family {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Entries,
+        Self::Payloads,
+        Self::Batches,
+        Self::Tiles,
+        Self::Heads,
+        Self::Streams,
+        Self::ByStream,
+        Self::ByAction,
+        Self::ByTenant,
+        Self::Blobs,
+        Self::Meta,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Entries => "entries",
+            Self::Payloads => "payloads",
+            Self::Batches => "batches",
+            Self::Tiles => "tiles",
+            Self::Heads => "heads",
+            Self::Streams => "streams",
+            Self::ByStream => "by_stream",
+            Self::ByAction => "by_action",
+            Self::ByTenant => "by_tenant",
+            Self::Blobs => "blobs",
+            Self::Meta => "meta",
+        }
+    }
+}
+
+/// The key of an entry, payload, batch or head.
+pub(crate) fn number(n: u64) -> [u8; INDEX_BYTES] {
+    n.to_be_bytes()
+}
+
+/// The key of a tile.
+pub(crate) fn tile(level: u8, index: u64) -> [u8; TILE_KEY_BYTES] {
+    let [a, b, c, d, e, f, g, h] = index.to_be_bytes();
+    [level, a, b, c, d, e, f, g, h]
+}
+
+/// The key of a stream's record.
+pub(crate) fn by_stream(stream: StreamId, seq: u64) -> [u8; STREAM_KEY_BYTES] {
+    let mut key = [0; STREAM_KEY_BYTES];
+    for (to, from) in key.iter_mut().zip(stream.0.into_iter().chain(seq.to_be_bytes())) {
+        *to = from;
+    }
+    key
+}
+
+/// What the keys of an action's records begin with; none where the tenant's name can't be written.
+pub(crate) fn action_prefix(tenant: &str, action_id: &[u8; 16]) -> Option<Vec<u8>> {
+    let mut key = lp(tenant)?;
+    key.extend_from_slice(action_id);
+    Some(key)
+}
+
+/// What the keys of a tenant's records begin with; none where the name can't be written.
+pub(crate) fn tenant_prefix(tenant: &str) -> Option<Vec<u8>> {
+    lp(tenant)
+}
+
+/// A prefix and the number that follows it.
+pub(crate) fn join(mut prefix: Vec<u8>, n: u64) -> Vec<u8> {
+    prefix.extend_from_slice(&n.to_be_bytes());
+    prefix
+}
+
+/// The number that a whole key or value is; none where it has another length.
+pub(crate) fn whole_number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The number that a key ends with.
+pub(crate) fn last_number(key: &[u8]) -> Option<u64> {
+    key.last_chunk().copied().map(u64::from_be_bytes)
+}
+
+/// An action's key without the index: what its bloom filter is made of.
+pub(crate) fn action_of(key: &[u8]) -> &[u8] {
+    key.len().checked_sub(INDEX_BYTES).and_then(|end| key.get(..end)).unwrap_or(key)
+}
+
+/// The stream that a whole key is.
+pub(crate) fn whole_stream(key: &[u8]) -> Option<StreamId> {
+    key.try_into().ok().map(StreamId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_as_format_version_1_draws_them() {
+        assert_eq!(number(0x0102), [0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(tile(3, 0x0405), [3, 0, 0, 0, 0, 0, 0, 4, 5]);
+        let stream = by_stream(StreamId([7; 16]), 9);
+        assert_eq!(stream[..16], [7; 16]);
+        assert_eq!(stream[16..], [0, 0, 0, 0, 0, 0, 0, 9]);
+        let action = join(action_prefix("ab", &[5; 16]).unwrap(), 6);
+        let mut drawn = vec![0, 2, b'a', b'b'];
+        drawn.extend([5; 16]);
+        assert_eq!(action_of(&action), drawn);
+        drawn.extend([0, 0, 0, 0, 0, 0, 0, 6]);
+        assert_eq!(action, drawn);
+        let tenant = join(join(tenant_prefix("ab").unwrap(), 1), 2);
+        assert_eq!(tenant, [0, 2, 97, 98, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
+        assert_eq!(last_number(&tenant), Some(2));
+    }
+
+    #[test]
+    fn keys_of_another_length_are_no_numbers() {
+        assert_eq!(whole_number(&[0; 7]), None);
+        assert_eq!(whole_number(&[0; 9]), None);
+        assert_eq!(last_number(&[0; 7]), None);
+        assert_eq!(whole_stream(&[0; 15]), None);
+        assert_eq!(action_of(&[1; 3]), [1; 3]);
+        assert_eq!(tenant_prefix(&"t".repeat(65_536)), None);
+    }
+}

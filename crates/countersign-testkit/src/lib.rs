@@ -1,0 +1,17 @@
+//! Development only: what tests of the log and of its stores are made of.
+//!
+//! - [`memory::MemoryStore`]: the `Store` port in memory, whose faults are arguments.
+//! - [`host::ManualHost`]: a machine whose time stands still and whose random bytes repeat.
+//! - [`contract::run`]: the port's contract as one suite, for every implementer.
+//! - [`checker::check_whole_log`]: reads a whole log again and names what is wrong with it.
+//! - [`scribe::Scribe`]: makes valid commits of any number, signed and with full tiles.
+//!
+//! What is absent: the machine's clock and random source. A seed makes every run again.
+
+pub mod checker;
+pub mod contract;
+pub mod faults;
+pub mod host;
+pub mod memory;
+pub mod rng;
+pub mod scribe;

@@ -138,6 +138,11 @@ impl LoadGate {
     }
 }
 
+/// A record as its gate would send it.
+pub(crate) fn one_record(actions: &Actions) -> Result<FullRecord, String> {
+    LoadGate::new()?.record(&actions.verdict(1))
+}
+
 fn config(root: TrustAnchor) -> LogConfig {
     LogConfig {
         trust_domain: "bench.example".to_owned(),

@@ -57,7 +57,7 @@ enum Output {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Verifying evidence.
+    /// Verifying evidence, and what a record costs.
     Evidence,
     /// The log without gRPC.
     Core,
@@ -98,8 +98,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Figure>, String> {
     eprintln!("{} actions; load of the machine at the start: {}", actions.len(), load.trim());
     let mut figures = Vec::new();
     if wanted(Part::Evidence) {
-        eprintln!("verifying evidence");
+        eprintln!("evidence and records");
         figures.extend(pure::verify_evidence()?);
+        figures.extend(pure::records(&actions)?);
     }
     if wanted(Part::Core) {
         eprintln!("the log without gRPC: {} batches of 1,000", arguments.core_batches);

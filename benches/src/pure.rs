@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use countersign_core::codes::{Code, Fault};
+use countersign_core::kinds::Kind;
+use countersign_core::record::FullRecord;
 use countersign_core::trust::Trust;
 use countersign_core::verify::{Verdict, verify_file};
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -58,5 +60,26 @@ pub(crate) fn verify_evidence() -> Result<Vec<Figure>, String> {
         Figure::plain("ed25519_verify_strict", one, "us"),
         Figure::plain("evidence_file", size, "bytes"),
         Figure::plain("verify_one_evidence_file", file, "us").beside(one, 6.0, false),
+    ])
+}
+
+/// What a record costs the one who takes it: parsing, its root, its action's digest.
+pub(crate) fn records(actions: &crate::sample::Actions) -> Result<Vec<Figure>, String> {
+    let record = crate::core::one_record(actions)?;
+    let (seed, values) = (*record.seed(), record.values().to_vec());
+    let parse = micros(2_000, || {
+        let again = FullRecord::parse(Kind::Verdict, seed, values.clone());
+        std::hint::black_box(again.is_ok());
+    });
+    let root = micros(2_000, || {
+        std::hint::black_box(record.root());
+    });
+    let digest = micros(2_000, || {
+        std::hint::black_box(countersign_core::action::digest(record.view()).is_ok());
+    });
+    Ok(vec![
+        Figure::plain("record_parse", parse, "us"),
+        Figure::plain("record_root", root, "us"),
+        Figure::plain("record_action_digest", digest, "us"),
     ])
 }

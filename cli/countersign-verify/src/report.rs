@@ -1,8 +1,9 @@
 //! The report: plain sentences for people, one JSON object for programs (spec/report.schema.json).
 
-use countersign_core::encoding::escaped;
+use countersign_core::encoding::{b64, escaped};
 use countersign_core::kinds::Kind;
 use countersign_core::record::View;
+use countersign_core::stream::StreamId;
 use countersign_core::verify::{Facts, Report, Verdict};
 use serde_json::{Value, json};
 
@@ -110,8 +111,13 @@ fn sentence(facts: &Facts) -> Option<String> {
         kind => format!("A {} record of {}", kind.as_str(), said("tenant")),
     };
     let recorded = said("recorded_at");
+    let sealed_by = match (facts.sealed_by, entry.stream == StreamId::LEDGER) {
+        (Some(key), true) => format!("the ledger's key {}", b64(&key)),
+        (Some(key), false) => format!("the gate's key {}", b64(&key)),
+        (None, _) => "(not verified)".to_owned(),
+    };
     Some(format!(
-        "{what} at {recorded}; logged at {}; in log {} at index {} of {}.",
+        "{what} at {recorded}; sealed by {sealed_by}; logged at {}; in log {} at index {} of {}.",
         entry.logged_at.format(),
         escaped(&facts.origin),
         facts.index,

@@ -96,7 +96,9 @@ fn permissions(found: &mut Findings, dir: &Path) {
     for path in paths {
         let Ok(metadata) = fs::metadata(&path) else { continue };
         let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        let in_keys = path.parent().is_some_and(|folder| folder.ends_with("keys"));
+        let is_key = in_keys || path.to_string_lossy().ends_with("key.pem");
+        if mode & 0o077 != 0 && (is_key || metadata.is_dir()) {
             open += 1;
             let (name, wanted) = (shown(&path), if metadata.is_dir() { "700" } else { "600" });
             found.fault(&format!(

@@ -10,6 +10,7 @@ mod lines;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use countersign_client::{Client, Draft, Gate, LoggedRecord, RecordOutcome, Retry};
@@ -69,6 +70,7 @@ fn lock(identity: &Identity) -> Result<File, Failure> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .map_err(|error| Failure::file(&path, &error))?;
     match file.try_lock() {

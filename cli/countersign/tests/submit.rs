@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::unused_self,
     reason = "a test that cannot set up its stage should stop there"
 )]
 
@@ -169,12 +170,8 @@ async fn a_bad_line_is_rejected_alone_and_named() {
         verdict(1).replacen('{', &format!(r#"{{"entities":"{}","#, "x".repeat(200_000)), 1),
         verdict(1).replacen('{', r#"{"parameters":{"n":1.5},"#, 1),
     ];
-    for (at, line) in bad.iter().enumerate() {
-        let file = stage.input(&[
-            verdict(100 + at as u32 * 2),
-            line.clone(),
-            verdict(101 + at as u32 * 2),
-        ]);
+    for (at, line) in (0_u32..).zip(&bad) {
+        let file = stage.input(&[verdict(100 + at * 2), line.clone(), verdict(101 + at * 2)]);
         fs::remove_dir_all(stage.out()).ok();
         let (code, answers, said) = stage.submit(&file).await;
         assert_eq!(code, 1, "{line}");
@@ -222,7 +219,7 @@ async fn a_run_that_was_killed_is_finished_by_running_it_again() {
     });
     let mut child =
         stage.submission(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+    let waited = tokio::time::timeout(Duration::from_mins(1), async {
         while stage.ledger.with(|state| state.submit_calls) < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -261,7 +258,7 @@ async fn a_place_that_another_run_took_meanwhile_is_no_equivocation() {
     });
     let mut child =
         stage.submission(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+    let waited = tokio::time::timeout(Duration::from_mins(1), async {
         while stage.ledger.with(|state| state.submit_calls) < 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

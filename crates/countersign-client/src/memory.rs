@@ -7,6 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ impl HeadMemory {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(self.beside("lock"))
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|error| self.fault(error))?;
@@ -65,7 +67,9 @@ impl HeadMemory {
 
     fn replace(&self, text: &str) -> io::Result<()> {
         let temporary = self.beside("new");
-        let mut file = File::create(&temporary)?;
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, &self.path)?;

@@ -30,6 +30,12 @@ pub fn b64u(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// The same of a salt, into the 22 characters that it has, without a string of its own.
+pub(crate) fn b64u_salt(salt: &[u8; 16], text: &mut [u8; 22]) {
+    // 16 bytes are 22 characters: the encoder can't run out of room.
+    let _ = URL_SAFE_NO_PAD.encode_slice(salt, text);
+}
+
 /// URL-safe base64 without padding of exactly `N` bytes, canonical trailing bits.
 pub fn from_b64u_array<const N: usize>(text: &str) -> Option<[u8; N]> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;

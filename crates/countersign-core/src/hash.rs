@@ -3,7 +3,7 @@
 //! The log tree is SHA-256 as in RFC 9162; records, batches and everything below a leaf are BLAKE3
 //! in `derive_key` mode, one context a purpose, so that no digest of one kind passes for another.
 
-use std::sync::LazyLock;
+use std::cell::RefCell;
 
 use sha2::{Digest as _, Sha256};
 
@@ -104,26 +104,29 @@ const CONTEXTS: [&str; 13] = [
     "justification",
 ];
 
-// Deriving a context's key costs two compressions, so each hasher is made once and cloned.
-static HASHERS: LazyLock<[blake3::Hasher; 13]> = LazyLock::new(|| {
-    CONTEXTS.map(|context| {
-        blake3::Hasher::new_derive_key(&format!("countersign 2026-11-23 v1 {context}"))
-    })
-});
+thread_local! {
+    // Deriving a context's key costs two compressions, and a hasher is two kilobytes: each thread
+    // makes one a context, and resets it before each use.
+    static HASHERS: RefCell<[blake3::Hasher; 13]> = RefCell::new(CONTEXTS.map(new_hasher));
+}
+
+fn new_hasher(context: &str) -> blake3::Hasher {
+    blake3::Hasher::new_derive_key(&format!("countersign 2026-11-23 v1 {context}"))
+}
 
 impl Context {
-    fn hasher(self) -> blake3::Hasher {
-        // The table has a row for every variant, so the fallback is never taken.
-        HASHERS.get(self as usize).cloned().unwrap_or_default()
-    }
-
     /// H(context, parts joined): BLAKE3 in `derive_key` mode, 32 bytes (CONV-5).
     pub fn hash(self, parts: &[&[u8]]) -> Hash {
-        let mut hasher = self.hasher();
-        for part in parts {
-            hasher.update(part);
-        }
-        *hasher.finalize().as_bytes()
+        HASHERS.with_borrow_mut(|hashers| {
+            let Some(hasher) = hashers.get_mut(self as usize) else {
+                unreachable!("bad math in hash: the table has a row for every context")
+            };
+            hasher.reset();
+            for part in parts {
+                hasher.update(part);
+            }
+            *hasher.finalize().as_bytes()
+        })
     }
 }
 

@@ -69,15 +69,20 @@ pub fn empty_root() -> RootHash {
 pub fn root_of<H: NodeHasher>(leaves: &[Hash]) -> Option<Hash> {
     let mut level = leaves.to_vec();
     while level.len() > 1 {
-        level = level
-            .chunks(2)
-            .map(|pair| match pair {
-                [left, right] => H::node(left, right),
+        // Each level is written over the front of the one below.
+        let nodes = level.len().div_ceil(2);
+        for at in 0..nodes {
+            let node = match level.get(2 * at..).unwrap_or_default() {
+                [left, right, ..] => H::node(left, right),
                 // A lone left node moves up unchanged, which is the RFC 6962 shape.
                 [lone] => *lone,
-                _ => unreachable!("bad math in merkle: chunks of two"),
-            })
-            .collect();
+                [] => unreachable!("bad math in merkle: half of a level"),
+            };
+            if let Some(slot) = level.get_mut(at) {
+                *slot = node;
+            }
+        }
+        level.truncate(nodes);
     }
     level.first().copied()
 }

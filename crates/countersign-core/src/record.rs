@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::codes::{Code, Fault};
-use crate::encoding::{b64u, from_b64u_array};
+use crate::encoding::{b64u, b64u_salt, from_b64u_array};
 use crate::hash::{Context, Hash, RecordRoot};
 use crate::json;
 use crate::kinds::{self, Kind};
@@ -139,8 +139,16 @@ impl FullRecord {
             .collect()
     }
 
+    /// leaf_i of every field, hashed part by part: the same bytes as [`FullRecord::fields`].
     fn leaves(&self) -> Vec<Hash> {
-        self.fields().iter().map(|bytes| field_leaf(bytes)).collect()
+        let rows = self.values.iter().zip(self.kind.fields()).zip(0_u16..);
+        rows.map(|((value, field), i)| {
+            let mut text = [0; 22];
+            b64u_salt(&salt(&self.seed, i), &mut text);
+            let (name, value) = (field.name.as_bytes(), value.as_bytes());
+            Context::Field.hash(&[b"[\"", &text, b"\",\"", name, b"\",", value, b"]"])
+        })
+        .collect()
     }
 
     /// The record's root, computed by our own code.
@@ -269,7 +277,8 @@ impl View {
 
     /// A value: `None` where it is withheld, or where the kind has no such name.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        let at = self.kind.fields().iter().position(|field| field.name == name)?;
+        // Names are in ascending byte order (REC-4).
+        let at = self.kind.fields().binary_search_by_key(&name, |field| field.name).ok()?;
         self.values.get(at)?.as_ref()
     }
 

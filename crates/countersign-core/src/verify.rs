@@ -66,6 +66,8 @@ pub struct Facts {
     pub index: u64,
     /// The size of the tree that it was proven in.
     pub size: u64,
+    /// The key whose seal has verified.
+    pub sealed_by: Option<[u8; 32]>,
     /// Names of the witnesses that were counted.
     pub witnesses: Vec<String>,
     /// The id and key of the person who signed, once the signature has verified.
@@ -303,6 +305,7 @@ impl<'a> Run<'a> {
     fn seal(&mut self, evidence: &Evidence) -> Step {
         evidence.seal.verify(&self.root()?)?;
         self.keys.push(evidence.seal.key.to_vec());
+        self.facts.sealed_by = Some(evidence.seal.key);
         Ok(())
     }
 

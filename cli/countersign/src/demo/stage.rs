@@ -166,9 +166,13 @@ impl Stage {
         Ok(Client::connect(identity.client_config(&ledger.grpc)).await?)
     }
 
+    /// Runs a program for what it prints; what it says goes to standard error as it comes.
     async fn output(&self, mut command: Command) -> Result<(ExitStatus, String), Failure> {
-        command.stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
-        let output = command.output().await.map_err(|error| Failure::io(error.to_string()))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let child = command.kill_on_drop(true).spawn();
+        let child = child.map_err(|error| Failure::file(&self.program, &error))?;
+        let output = child.wait_with_output().await;
+        let output = output.map_err(|error| Failure::io(error.to_string()))?;
         let text = String::from_utf8(output.stdout)
             .map_err(|_| Failure::internal("a program printed what is no text"))?;
         Ok((output.status, text))

@@ -1,0 +1,335 @@
+//! The command against a real ledger: its own `serve`, on RocksDB, over mutual TLS on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot set up its stage should stop there"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use countersign_core::trust::Trust;
+use countersign_core::verify::{Verdict, verify_file};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const EXAMPLE: &str = include_str!("../examples/infrastructure-agent.jsonl");
+/// For anything that a slow disk may hold up.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+fn countersign() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Polls until something is there.
+#[allow(clippy::disallowed_methods, reason = "a deadline needs the machine's clock")]
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// An installation in a folder of its own.
+struct House(TempDir);
+
+/// A ledger that runs; killed when it is dropped.
+struct Serving {
+    child: Child,
+    grpc: String,
+    ready_file: PathBuf,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Serving {
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Ends it as an init system does; gives the exit code.
+    fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
+        let status = wait_for("the ledger's end", || self.child.try_wait().unwrap());
+        assert!(!self.ready_file.exists(), "a ledger that is gone is not ready");
+        status.code()
+    }
+}
+
+impl House {
+    fn new() -> Self {
+        let house = Self(tempfile::tempdir().unwrap());
+        let made = countersign()
+            .args(["init", "--origin", "ledger.acme.example/prod", "--tenant", "acme"])
+            .args(["--gate", "prod-1", "--dir"])
+            .arg(house.root())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", said(&made));
+        house
+    }
+
+    fn root(&self) -> PathBuf {
+        self.0.path().join("ledger")
+    }
+
+    fn out(&self) -> PathBuf {
+        self.0.path().join("out")
+    }
+
+    fn identity(&self, name: &str) -> PathBuf {
+        self.root().join("identities").join(name)
+    }
+
+    fn serve(&self, grpc: &str, extra: &[&str]) -> Serving {
+        let ready_file = self.0.path().join("ready.json");
+        fs::write(&ready_file, "stale").unwrap();
+        let mut command = countersign();
+        command.arg("serve").arg("--dir").arg(self.root());
+        command.args(["--grpc", grpc, "--http", "127.0.0.1:0", "--ready-file"]).arg(&ready_file);
+        let log = fs::File::create(self.0.path().join("serve.log")).unwrap();
+        let mut child = command.args(extra).stderr(log).spawn().unwrap();
+        let ready: Value = wait_for("the ready file", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                let log = fs::read_to_string(self.0.path().join("serve.log")).unwrap();
+                panic!("the ledger ended with {status}: {log}");
+            }
+            serde_json::from_str(&fs::read_to_string(&ready_file).ok()?).ok()
+        });
+        assert_eq!(ready["pid"], child.id());
+        assert_eq!(ready["origin"], "ledger.acme.example/prod");
+        assert!(ready["http"].is_string());
+        Serving { child, grpc: ready["grpc"].as_str().unwrap().to_owned(), ready_file }
+    }
+
+    fn submission(&self, lines: usize, server: &str) -> Command {
+        let file = self.0.path().join("verdicts.jsonl");
+        fs::write(&file, EXAMPLE.lines().take(lines).collect::<Vec<_>>().join("\n")).unwrap();
+        let mut command = countersign();
+        command.arg("submit").arg(file).args(["--server", server, "--output", "jsonl"]);
+        command.arg("--identity").arg(self.identity("gate")).arg("--out").arg(self.out());
+        command
+    }
+
+    fn submit(&self, lines: usize, server: &str) -> Vec<Value> {
+        let output = self.submission(lines, server).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        answers(&output)
+    }
+
+    fn call(&self, what: &[&str], identity: &str, server: &str) -> Output {
+        let mut command = countersign();
+        command.args(what).args(["--server", server, "--identity"]).arg(self.identity(identity));
+        command.output().unwrap()
+    }
+
+    fn assert_valid(&self, path: &Path) {
+        let read = |name: &str| fs::read_to_string(self.root().join(name)).unwrap();
+        let trust = Trust::parse(&read("trust.toml"), |name| Ok(read(name))).unwrap();
+        let report = verify_file(&fs::read(path).unwrap(), Some(&trust));
+        assert_eq!(report.result, Verdict::Valid, "{}: {report:?}", path.display());
+    }
+}
+
+fn answers(output: &Output) -> Vec<Value> {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn evidence(answer: &Value) -> &Path {
+    Path::new(answer["evidence"].as_str().unwrap())
+}
+
+#[test]
+fn submitted_verdicts_are_proven_by_everyone_who_may_ask_and_survive_a_restart() {
+    let house = House::new();
+    let ledger = house.serve("127.0.0.1:0", &[]);
+    let first = house.submit(250, &ledger.grpc);
+    assert_eq!(first.len(), 250);
+    for answer in &first {
+        assert_eq!(answer["status"], "logged");
+        house.assert_valid(evidence(answer));
+    }
+
+    let trust = house.root().join("trust.toml");
+    let id = first[120]["action_id"].as_str().unwrap();
+    let fetched = house.0.path().join("fetched");
+    let what = ["evidence", id, "--out", fetched.to_str().unwrap()];
+    let trusted = ["--output", "jsonl", "--trust", trust.to_str().unwrap()];
+    let output = house.call(&[&what[..], &trusted].concat(), "responder", &ledger.grpc);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let found = answers(&output).remove(0);
+    assert_eq!((&found["index"], &found["result"]), (&first[120]["index"], &"VALID".into()));
+    house.assert_valid(evidence(&found));
+
+    let doctor = countersign()
+        .args(["doctor", "--server", &ledger.grpc, "--dir"])
+        .arg(house.root())
+        .output()
+        .unwrap();
+    assert_eq!(doctor.status.code(), Some(0), "{}", String::from_utf8_lossy(&doctor.stdout));
+    assert_eq!(house.call(&["head"], "auditor", &ledger.grpc).status.code(), Some(0));
+    assert_eq!(ledger.stop(), Some(0));
+
+    let ledger = house.serve("127.0.0.1:0", &[]);
+    let again = house.submit(300, &ledger.grpc);
+    for (before, after) in first.iter().zip(&again) {
+        assert_eq!(after["status"], "repeated");
+        assert_eq!((&before["index"], &before["seq"]), (&after["index"], &after["seq"]));
+        house.assert_valid(evidence(after));
+    }
+    assert!(again[250..].iter().all(|answer| answer["status"] == "logged"));
+    // The auditor's last head is remembered, and the new one continues it.
+    let output = house.call(&["head", "--output", "jsonl"], "auditor", &ledger.grpc);
+    assert_eq!(answers(&output)[0]["size"], 302);
+}
+
+#[test]
+fn a_ledger_that_is_killed_under_a_submission_loses_and_doubles_nothing() {
+    let house = House::new();
+    let ledger = house.serve("127.0.0.1:0", &[]);
+    let grpc = ledger.grpc.clone();
+    let mut submission = house.submission(600, &grpc);
+    // One verdict a batch, so that there is a middle to be killed in.
+    submission.args(["--batch", "1"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let submission = submission.spawn().unwrap();
+    let files = || fs::read_dir(house.out()).map_or(0, Iterator::count);
+    wait_for("the first evidence files", || (files() > 20).then_some(()));
+    ledger.signal("KILL");
+    drop(ledger);
+    let ledger = house.serve(&grpc, &[]);
+    let output = submission.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let answers = answers(&output);
+    let seqs: Vec<_> = answers.iter().map(|answer| answer["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (0..600).collect::<Vec<_>>());
+    for answer in &answers {
+        house.assert_valid(evidence(answer));
+    }
+    let output = house.call(&["head", "--output", "jsonl"], "gate", &grpc);
+    assert_eq!(self::answers(&output)[0]["size"], 602);
+    assert_eq!(ledger.stop(), Some(0));
+}
+
+#[test]
+fn who_may_not_is_refused_with_a_sentence() {
+    let house = House::new();
+    let stranger = House::new();
+    let ledger = house.serve("127.0.0.1:0", &[]);
+    // Only a gate seals.
+    let mut command = house.submission(1, &ledger.grpc);
+    let output = command.arg("--identity").arg(house.identity("auditor")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    // Another installation's authority is nobody here, and its server roots do not know this one.
+    let output = stranger.call(&["head"], "gate", &ledger.grpc);
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("explain UNREACHABLE"));
+    // Plain TCP to a TLS port.
+    let output = house.call(&["head"], "gate", &format!("http://{}", ledger.grpc));
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    // A second ledger on the same data.
+    let second = countersign()
+        .args(["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"])
+        .arg(house.root())
+        .output()
+        .unwrap();
+    assert_ne!(second.status.code(), Some(0));
+    assert!(said(&second).contains("STORE_LOCKED"), "{}", said(&second));
+    assert_eq!(house.submit(3, &ledger.grpc).len(), 3, "the first one goes on");
+}
+
+#[test]
+fn plain_tcp_only_on_loopback_and_only_by_name() {
+    let house = House::new();
+    let ledger = house.serve("127.0.0.1:0", &["--insecure-dev"]);
+    let answers = house.submit(5, &format!("http://{}", ledger.grpc));
+    assert!(answers.iter().all(|answer| answer["status"] == "logged"));
+    assert_eq!(ledger.stop(), Some(0));
+    let refused = countersign()
+        .args(["serve", "--insecure-dev", "--grpc", "0.0.0.0:0", "--http", "127.0.0.1:0", "--dir"])
+        .arg(house.root())
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+}
+
+#[test]
+fn a_rolled_back_database_is_caught_by_whoever_saw_more() {
+    let house = House::new();
+    let ledger = house.serve("127.0.0.1:0", &[]);
+    house.submit(100, &ledger.grpc);
+    assert_eq!(ledger.stop(), Some(0));
+    // Database and anchor together, so that the ledger itself can't notice.
+    let (data, kept) = (house.root().join("data"), house.0.path().join("kept"));
+    let copy = |from: &Path, to: &Path| {
+        assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    };
+    copy(&data, &kept);
+    let ledger = house.serve("127.0.0.1:0", &[]);
+    house.submit(200, &ledger.grpc);
+    assert_eq!(ledger.stop(), Some(0));
+    fs::remove_dir_all(&data).unwrap();
+    copy(&kept, &data);
+    let ledger = house.serve("127.0.0.1:0", &[]);
+    let output = house.call(&["head"], "gate", &ledger.grpc);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("HEAD_ROLLBACK"), "{}", said(&output));
+    let output = house.submission(250, &ledger.grpc).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("HEAD_ROLLBACK"), "{}", said(&output));
+}
+
+#[test]
+fn the_demonstration_goes_through_and_leaves_its_files() {
+    let house = House::new();
+    let dir = house.0.path().join("demo");
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_countersign"));
+    let verifier = program.with_file_name("countersign-verify");
+    assert!(verifier.is_file(), "build with --workspace, which makes the verifier as well");
+    let output = countersign()
+        .arg("demo")
+        .arg("--verifier")
+        .arg(verifier)
+        .arg("--dir")
+        .arg(&dir)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let data = String::from_utf8(output.stdout).unwrap();
+    assert!(data.contains("refused elasticbeanstalk:TerminateEnvironment on cost-explorer (prod)"));
+    assert!(data.contains("RESULT INVALID step 3 SEAL_SIGNATURE"));
+    let summary = fs::read_to_string(dir.join("summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!((&summary["verdicts"], &summary["head_size"]), (&605.into(), &607.into()));
+    let parts = ["approve", "refuse", "supervise"].map(|name| summary[name].as_u64().unwrap());
+    assert_eq!(parts, [428, 129, 48]);
+    house_has(&dir, summary["refusal_file"].as_str().unwrap());
+    house_has(&dir, "heads/00000000000000000607.note");
+    house_has(&dir, "consistency/602-607.proof");
+    assert_eq!(fs::read_dir(dir.join("evidence")).unwrap().count(), 605);
+}
+
+fn house_has(dir: &Path, name: &str) {
+    assert!(dir.join(name).is_file(), "{name}");
+}

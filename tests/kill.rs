@@ -1,5 +1,6 @@
 //! SIGKILL under load, at random points: every acknowledged receipt verifies against the heads that
-//! come later, and sending again what was not acknowledged makes no duplicate.
+//! come later (NOTE-11), and sending again what was not acknowledged makes no duplicate (STR-8,
+//! STR-10).
 //!
 //! 50 rounds; `COUNTERSIGN_SOAK=1` makes it 1,000. The seed is printed, and `COUNTERSIGN_SEED`
 //! gives it again: the records and the points of the kills are then the same, as far as the

@@ -96,7 +96,7 @@ impl LoadGate {
             "seq" => self.seq.to_string(),
             "prev" => quoted(&self.prev.hex()),
             "recorded_at" => quoted(&NOW.format()),
-            "software" => quoted("bench"),
+            "software" => quoted("bench/1"),
             "type" => quoted("verdict"),
             "nonce" => quoted(&hex(&[9; 16])),
             "action_digest" => quoted(&hex(&[0; 32])),

@@ -79,7 +79,8 @@ impl Ledger {
         for _ in 0..600 {
             if let Ok(found) = std::fs::read_to_string(&ready) {
                 let found: serde_json::Value = serde_json::from_str(&found).map_err(text)?;
-                found["grpc"].as_str().unwrap_or_default().clone_into(&mut ledger.grpc);
+                let grpc = found.get("grpc").and_then(serde_json::Value::as_str);
+                grpc.ok_or("the ready file names no port")?.clone_into(&mut ledger.grpc);
                 return Ok(ledger);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

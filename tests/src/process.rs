@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -28,9 +29,19 @@ pub async fn await_until<T>(what: &str, mut found: impl FnMut() -> Option<T>) ->
     }
 }
 
+/// A process that does not outlive the test, however that ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running ledger; it is killed when this is dropped.
 pub struct Server {
-    child: Child,
+    process: Process,
     stderr: PathBuf,
     /// The gRPC port.
     pub grpc: SocketAddr,
@@ -39,24 +50,52 @@ pub struct Server {
 }
 
 /// `countersign`, beside the folder that holds this test's own program.
-fn binary() -> PathBuf {
-    let this = std::env::current_exe().unwrap();
-    let found = this
-        .ancestors()
-        .skip(1)
-        .take(3)
-        .map(|dir| dir.join("countersign"))
-        .find(|path| path.is_file());
-    found.unwrap_or_else(|| {
-        panic!(
-            "the program `countersign` was not built beside {}: run `cargo test --workspace`, \
-             which builds it, or `cargo build --workspace` first",
-            this.display()
-        )
+fn binary() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let this = std::env::current_exe().unwrap();
+        let mut folders = this.ancestors().skip(1).take(3);
+        let found = folders.find_map(|dir| {
+            let path = dir.join("countersign");
+            path.is_file().then_some(path)
+        });
+        let Some(path) = found else {
+            panic!(
+                "the program `countersign` was not built beside {}: run `cargo test --workspace`, \
+                 which builds it, or `cargo build --workspace` first",
+                this.display()
+            )
+        };
+        assert_fresh(&path);
+        path
     })
 }
 
-fn spawn(stage: &Stage, ready: &Path, stderr: &Path) -> Child {
+/// Panics where the program is older than what it is made of: `cargo test --test NAME` builds the
+/// test and not the program, and would test what was there before.
+fn assert_fresh(program: &Path) {
+    // Cargo's list of a program's sources; a space in a name is escaped.
+    let Ok(list) = std::fs::read_to_string(program.with_extension("d")) else { return };
+    let Some((_, sources)) = list.split_once(": ") else { return };
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let built = modified(program).unwrap();
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let sources = sources.trim_end().replace("\\ ", "\0");
+    let sources = sources.split(' ').map(|source| PathBuf::from(source.replace('\0', " ")));
+    // What a build script wrote is as new as the last build, whatever that built.
+    let ours: Vec<PathBuf> = sources.filter(|source| source.starts_with(tree)).collect();
+    assert!(!ours.is_empty(), "{} was built from another tree than this", program.display());
+    for source in ours {
+        assert!(
+            modified(&source).is_none_or(|changed| changed <= built),
+            "{} was changed after {} was built: run `cargo build --workspace` first",
+            source.display(),
+            program.display()
+        );
+    }
+}
+
+fn spawn(stage: &Stage, ready: &Path, stderr: &Path) -> Process {
     let mut command = Command::new(binary());
     command.arg("serve").arg("--dir").arg(stage.dir.path());
     command.args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--ready-file"]).arg(ready);
@@ -67,11 +106,11 @@ fn spawn(stage: &Stage, ready: &Path, stderr: &Path) -> Child {
         }
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(stderr).unwrap());
-    command.spawn().unwrap()
+    Process(command.spawn().unwrap())
 }
 
-async fn exits(child: &mut Child) -> ExitStatus {
-    await_until("the ledger to end", || child.try_wait().unwrap()).await
+async fn exits(process: &mut Process) -> ExitStatus {
+    await_until("the ledger to end", || process.0.try_wait().unwrap()).await
 }
 
 impl Server {
@@ -80,9 +119,9 @@ impl Server {
         let ready = stage.dir.path().join("ready.json");
         let _ = std::fs::remove_file(&ready);
         let stderr = stage.dir.path().join("stderr.log");
-        let mut child = spawn(stage, &ready, &stderr);
+        let mut process = spawn(stage, &ready, &stderr);
         let said = await_until("the ledger to be ready", || {
-            if let Some(status) = child.try_wait().unwrap() {
+            if let Some(status) = process.0.try_wait().unwrap() {
                 let said = std::fs::read_to_string(&stderr).unwrap_or_default();
                 panic!("the ledger ended before it was ready ({status}): {said}");
             }
@@ -91,37 +130,37 @@ impl Server {
             serde_json::from_str::<Value>(&text).ok()
         })
         .await;
-        assert_eq!(said["pid"].as_u64(), Some(u64::from(child.id())), "{said}");
+        assert_eq!(said["pid"].as_u64(), Some(u64::from(process.0.id())), "{said}");
         assert_eq!(said["origin"].as_str(), Some(ORIGIN), "{said}");
         let port = |name: &str| said[name].as_str().unwrap().parse().unwrap();
-        Self { grpc: port("grpc"), http: port("http"), child, stderr }
+        Self { grpc: port("grpc"), http: port("http"), process, stderr }
     }
 
     /// Starts a ledger that must refuse to, and gives how it ended and what it said.
     pub async fn refuses_to_start(stage: &Stage) -> (ExitStatus, String) {
         let ready = stage.dir.path().join("refused-ready.json");
         let stderr = stage.dir.path().join("refused-stderr.log");
-        let mut child = spawn(stage, &ready, &stderr);
-        let status = exits(&mut child).await;
+        let mut process = spawn(stage, &ready, &stderr);
+        let status = exits(&mut process).await;
         assert!(!ready.exists(), "it said that it was ready");
         (status, std::fs::read_to_string(&stderr).unwrap())
     }
 
     /// Kills it: no handler runs, nothing is flushed.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
     }
 
     /// Asks it to end.
     pub fn ask_to_end(&self) {
-        let pid = self.child.id().to_string();
+        let pid = self.process.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
     /// Waits until it has ended, and gives how and what it said.
     pub async fn ended(mut self) -> (ExitStatus, String) {
-        let status = exits(&mut self.child).await;
+        let status = exits(&mut self.process).await;
         (status, std::fs::read_to_string(&self.stderr).unwrap())
     }
 
@@ -134,13 +173,6 @@ impl Server {
 
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.0.try_wait().unwrap().is_none()
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! The contract, which the testkit's suite enforces on every implementer:
 //!
-//! 1. [`Store::acquire`] fences every older lease, finishes work that was committed and not yet
-//!    published, and gives the newest committed head.
+//! 1. [`Store::acquire`] fences every older lease and gives the newest committed head, published or
+//!    not: the log publishes it.
 //! 2. [`Store::commit`] is all or nothing, and durable when it returns `Ok`: what it wrote is there
 //!    after the process, and the machine, were killed at any later moment.
 //! 3. [`Store::publish`] makes a committed head the one that answers may rest on, outside the
 //!    reach of whatever could lose the database. It never goes backwards.
 //! 4. After [`StoreError::Rejected`] nothing changed and the lease may be used again. After
 //!    [`StoreError::Unknown`] the commit may or may not be there; one acquires again, and what the
-//!    fresh lease finds settles it. After [`StoreError::Fenced`] another writer has the log.
+//!    fresh lease finds settles it. A store that can't say so in this process any more (a failed
+//!    sync) fails every later acquire. After [`StoreError::Fenced`] another writer has the log.
 //! 5. Reads see every commit that returned `Ok`. What they return is checked by who reads it.
 
 use std::future::Future;

@@ -106,8 +106,8 @@ async fn attempt(
                 Err(r) if r.fault.code == Code::EvidenceUnavailable => continue,
                 Err(refused) => panic!("{refused:?}"),
             };
-            let head = answer.head.as_ref().map(|head| head.note.as_str());
-            acknowledge(held, (n, seq), &logged, head);
+            let note = answer.head.as_ref().map(|head| head.note.as_str());
+            acknowledge(held, (n, seq), &logged, note);
         }
     }
 }
@@ -117,9 +117,9 @@ fn acknowledge(
     held: &mut BTreeMap<(usize, u64), Acknowledged>,
     which: (usize, u64),
     logged: &Logged,
-    head: Option<&str>,
+    newest: Option<&str>,
 ) {
-    let note = logged.first.as_ref().map_or(head, |first| Some(first.note.as_str()));
+    let note = logged.first.as_ref().map_or(newest, |first| Some(first.note.as_str()));
     let checkpoint = SignedCheckpoint::parse(note.unwrap()).unwrap();
     let (size, root) = (checkpoint.size, checkpoint.root);
     verify_inclusion(logged.index, size, &logged.entry.leaf(), &logged.path, &root).unwrap();

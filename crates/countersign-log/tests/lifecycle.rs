@@ -77,11 +77,11 @@ impl Stage {
                 say[name] = value.into();
             }
         }
-        let value = self.gate.approval(person, id, verdict_root, &say);
+        let value = Gate::approval(person, id, verdict_root, &say);
         self.say(Kind::Approval, &value, person.chain.clone()).await
     }
 
-    fn outcome(&mut self, n: u64, of: RecordRoot, say: Value) -> Value {
+    fn outcome(n: u64, of: RecordRoot, say: &Value) -> Value {
         let mut value = json!({
             "action_id": action(n), "attested_by": "executor", "match": "match",
             "observed_at": NOON.format(), "result": "executed", "verdict": of.hex(),
@@ -186,7 +186,7 @@ async fn an_approval_answers_a_supervised_verdict_and_is_signed() {
     let gate = stage.world.people.issue("spiffe://acme.example/tenant/globex/approver/ada", 2030);
     let outcome = stage.approve(2, parent, &gate, "ada", json!({})).await;
     assert_eq!(outcome, Err(Code::PersonCertificate), "another tenant's approver");
-    let mut value = stage.gate.approval(
+    let mut value = Gate::approval(
         &ada,
         "ada",
         parent,
@@ -207,11 +207,11 @@ async fn an_approve_is_voided_before_its_permit_is_used_or_over() {
     let approve = stage.verdict(1, "approve", permit("p-1")).await.unwrap();
     stage.verdict(1, "refuse", void(approve)).await.unwrap();
     // An outcome that comes all the same is logged.
-    let say = stage.outcome(1, approve, json!({ "permit": "p-1" }));
+    let say = Stage::outcome(1, approve, &json!({ "permit": "p-1" }));
     stage.say(Kind::Outcome, &say, vec![]).await.unwrap();
 
     let approve = stage.verdict(2, "approve", permit("p-2")).await.unwrap();
-    let say = stage.outcome(2, approve, json!({ "permit": "p-2" }));
+    let say = Stage::outcome(2, approve, &json!({ "permit": "p-2" }));
     stage.say(Kind::Outcome, &say, vec![]).await.unwrap();
     assert_eq!(stage.verdict(2, "refuse", void(approve)).await, Err(Code::VoidTooLate));
 
@@ -224,22 +224,22 @@ async fn an_approve_is_voided_before_its_permit_is_used_or_over() {
 async fn one_outcome_a_permit_unless_it_supersedes_the_newest() {
     let mut stage = Stage::new().await;
     let approve = stage.verdict(1, "approve", permit("p-1")).await.unwrap();
-    let say = stage.outcome(1, approve, json!({ "permit": "p-2" }));
+    let say = Stage::outcome(1, approve, &json!({ "permit": "p-2" }));
     assert_eq!(stage.say(Kind::Outcome, &say, vec![]).await, Err(Code::PermitUnknown));
-    let say = stage.outcome(1, RecordRoot([1; 32]), json!({ "permit": "p-1" }));
+    let say = Stage::outcome(1, RecordRoot([1; 32]), &json!({ "permit": "p-1" }));
     assert_eq!(stage.say(Kind::Outcome, &say, vec![]).await, Err(Code::VerdictUnknown));
-    let say = stage.outcome(1, approve, json!({ "permit": "p-1", "result": "unknown" }));
+    let say = Stage::outcome(1, approve, &json!({ "permit": "p-1", "result": "unknown" }));
     let first = stage.say(Kind::Outcome, &say, vec![]).await.unwrap();
-    let say = stage.outcome(1, approve, json!({ "permit": "p-1" }));
+    let say = Stage::outcome(1, approve, &json!({ "permit": "p-1" }));
     assert_eq!(stage.say(Kind::Outcome, &say, vec![]).await, Err(Code::PermitUsed));
-    let say = stage.outcome(1, approve, json!({ "permit": "p-1", "supersedes": first.hex() }));
+    let say = Stage::outcome(1, approve, &json!({ "permit": "p-1", "supersedes": first.hex() }));
     let second = stage.say(Kind::Outcome, &say, vec![]).await.unwrap();
     assert_eq!(stage.say(Kind::Outcome, &say, vec![]).await, Err(Code::SupersedesUnknown));
     let reverted = json!({ "permit": "p-1", "supersedes": second.hex(), "result": "reverted" });
-    let say = stage.outcome(1, approve, reverted);
+    let say = Stage::outcome(1, approve, &reverted);
     stage.say(Kind::Outcome, &say, vec![]).await.unwrap();
     // An effect that no verdict covers.
     let orphan = json!({ "match": "orphan", "verdict": null, "action_id": null });
-    let say = stage.outcome(1, approve, orphan);
+    let say = Stage::outcome(1, approve, &orphan);
     stage.say(Kind::Outcome, &say, vec![]).await.unwrap();
 }

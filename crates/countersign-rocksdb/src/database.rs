@@ -1,6 +1,8 @@
 //! Typed reads of the database. What comes back has the shape that `keys.rs` draws, or is a fault.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::{Micros, escaped};
@@ -16,6 +18,33 @@ use crate::settings::{self, Options};
 /// An open database.
 pub(crate) struct Database(DB);
 
+/// How long reading the list of files may take: it has at most 16 MiB.
+const LIST_SECONDS_MAX: u64 = 20;
+
+/// The families that the list of files names.
+///
+/// Some damage to that list (one flipped bit was enough) makes RocksDB read it for ever. So it is
+/// read in a thread of its own, which is left to itself where it does not come back: whoever is
+/// refused ends soon.
+fn list_families(path: &Path, options: &Options) -> Result<Option<Vec<String>>, rocksdb::Error> {
+    let (done, listed) = mpsc::channel();
+    let (path, db) = (path.to_owned(), settings::database(options, false));
+    // Nobody waits for what comes too late.
+    std::thread::spawn(move || drop(done.send(DB::list_cf(&db, path))));
+    listed.recv_timeout(Duration::from_secs(LIST_SECONDS_MAX)).ok().transpose()
+}
+
+/// What a look at a database finds.
+pub(crate) enum Look {
+    /// A database with all its families, open so that nothing in it is changed.
+    Whole(Database),
+    /// It lacks a family, as a database does whose making was interrupted, or whose list of files
+    /// was lost.
+    Lacking,
+    /// Its list of files can't be read to its end.
+    Endless,
+}
+
 impl Database {
     /// Opens it for writing; `create` makes it where it doesn't exist.
     pub(crate) fn open(
@@ -27,16 +56,16 @@ impl Database {
         DB::open_cf_descriptors(&db, path, settings::families(options)).map(Self)
     }
 
-    /// Opens it so that nothing in it is changed; none where it lacks a family, as a database does
-    /// whose making was interrupted, or whose list of files was lost.
-    pub(crate) fn view(path: &Path, options: &Options) -> Result<Option<Self>, rocksdb::Error> {
-        let db = settings::database(options, false);
-        let present = DB::list_cf(&db, path)?;
+    /// Looks at it without changing anything.
+    pub(crate) fn look(path: &Path, options: &Options) -> Result<Look, rocksdb::Error> {
+        let Some(present) = list_families(path, options)? else { return Ok(Look::Endless) };
         if !Family::ALL.iter().all(|family| present.iter().any(|name| name == family.name())) {
-            return Ok(None);
+            return Ok(Look::Lacking);
         }
+        let db = settings::database(options, false);
         let families = settings::families(options);
-        DB::open_cf_descriptors_read_only(&db, path, families, false).map(|db| Some(Self(db)))
+        let db = DB::open_cf_descriptors_read_only(&db, path, families, false)?;
+        Ok(Look::Whole(Self(db)))
     }
 
     pub(crate) fn raw(&self) -> &DB {
@@ -56,6 +85,18 @@ impl Database {
     pub(crate) fn has(&self, family: Family, key: &[u8]) -> Result<bool, StoreError> {
         let value = self.0.get_pinned_cf(self.family(family), key).map_err(read_error)?;
         Ok(value.is_some())
+    }
+
+    /// A table that is missing from `path`, or has another length than the list of files says.
+    /// RocksDB itself would notice only when it comes to read from it.
+    pub(crate) fn damaged_table(&self, path: &Path) -> Result<Option<String>, rocksdb::Error> {
+        let is_whole = |name: &str, size: usize| {
+            let found = std::fs::metadata(path.join(name.trim_start_matches('/')));
+            found.is_ok_and(|found| found.len() == size as u64)
+        };
+        let tables = self.0.live_files()?;
+        let damaged = tables.into_iter().find(|table| !is_whole(&table.name, table.size));
+        Ok(damaged.map(|table| table.name))
     }
 
     /// The format version it was made with; none where its making never came to an end.
@@ -215,8 +256,11 @@ fn indexes(
     Ok(found)
 }
 
+/// A key and its value.
+type Row<'a> = (&'a [u8], &'a [u8]);
+
 /// The row that an iterator stands on. Its end and a failure look alike until it is asked.
-fn row<'a>(rows: &'a DBRawIterator<'_>) -> Result<Option<(&'a [u8], &'a [u8])>, StoreError> {
+fn row<'a>(rows: &'a DBRawIterator<'_>) -> Result<Option<Row<'a>>, StoreError> {
     let row = rows.item();
     if row.is_none() {
         rows.status().map_err(read_error)?;
@@ -236,8 +280,10 @@ fn corrupt(code: Code) -> StoreError {
 }
 
 /// A failed read. What RocksDB calls corruption becomes a code, and its detail goes to the log.
+// By value, so that `map_err` takes its name.
+#[allow(clippy::needless_pass_by_value)]
 pub(crate) fn read_error(error: rocksdb::Error) -> StoreError {
-    let detail = escaped(&error.to_string());
+    let detail = escaped(error.as_ref());
     if error.kind() == ErrorKind::Corruption {
         tracing::error!(detail, "the database is damaged");
         return corrupt(Code::StoreCorrupt);

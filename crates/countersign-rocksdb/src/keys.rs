@@ -98,8 +98,11 @@ pub(crate) fn number(n: u64) -> [u8; INDEX_BYTES] {
 
 /// The key of a tile.
 pub(crate) fn tile(level: u8, index: u64) -> [u8; TILE_KEY_BYTES] {
-    let [a, b, c, d, e, f, g, h] = index.to_be_bytes();
-    [level, a, b, c, d, e, f, g, h]
+    let mut key = [level; TILE_KEY_BYTES];
+    for (to, from) in key.iter_mut().skip(1).zip(index.to_be_bytes()) {
+        *to = from;
+    }
+    key
 }
 
 /// The key of a stream's record.

@@ -22,7 +22,7 @@ use countersign_log::store::{StoreError, StoredHead};
 use rocksdb::{ErrorKind, WriteBatch, WriteOptions};
 
 use crate::anchor::{Anchor, AnchorError};
-use crate::database::Database;
+use crate::database::{Database, Look};
 use crate::keys::{FORMAT_VERSION, Family, VERSION_KEY};
 use crate::settings::Options;
 
@@ -114,11 +114,21 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     let db_path = dir.join("db");
     let anchored = anchor.as_ref().is_some_and(|anchor| anchor.size() > 0);
     if exists(&db_path.join("CURRENT"))? {
-        match Database::view(&db_path, options).map_err(|error| database(&db_path, &error))? {
-            Some(view) => check(dir, &view, anchor.as_ref())?,
+        match Database::look(&db_path, options).map_err(|error| database(&db_path, &error))? {
+            Look::Whole(view) => {
+                check_tables(&db_path, &view)?;
+                check(dir, &view, anchor.as_ref())?;
+            }
             // A database without families was never committed to, and this anchor says otherwise.
-            None if anchored => return Err(refused(Code::AnchorAhead.into())),
-            None => {}
+            Look::Lacking if anchored => return Err(refused(Code::AnchorAhead.into())),
+            Look::Lacking => {}
+            Look::Endless => {
+                return Err(OpenError::Database {
+                    path: db_path,
+                    detail: "the list of files (MANIFEST) can't be read to its end".to_owned(),
+                    damaged: true,
+                });
+            }
         }
     } else if anchored {
         return Err(refused(Code::AnchorAhead.into()));
@@ -129,19 +139,30 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     let db =
         Database::open(&db_path, options, !anchored).map_err(|error| database(&db_path, &error))?;
     check(dir, &db, anchor.as_ref())?;
-    let anchor = match anchor {
-        Some(anchor) => anchor,
-        None => {
-            sync_dir(dir)?;
-            Anchor::create(&anchor_path)
-                .map_err(|source| OpenError::Io { path: anchor_path, source })?
-        }
+    let anchor = if let Some(anchor) = anchor {
+        anchor
+    } else {
+        sync_dir(dir)?;
+        Anchor::create(&anchor_path)
+            .map_err(|source| OpenError::Io { path: anchor_path, source })?
     };
     if db.version().map_err(|error| read(dir, error))?.is_none() {
         write_version(&db).map_err(|error| database(&db_path, &error))?;
     }
     tracing::info!(dir = %dir.display(), anchored = anchor.size(), "data directory opened");
     Ok(Opened { db, anchor, lock })
+}
+
+/// Checks that every table is there, in its length.
+fn check_tables(db_path: &Path, db: &Database) -> Result<(), OpenError> {
+    match db.damaged_table(db_path).map_err(|error| database(db_path, &error))? {
+        None => Ok(()),
+        Some(table) => Err(OpenError::Database {
+            path: db_path.to_owned(),
+            detail: format!("the table {} is missing or was cut", escaped(&table)),
+            damaged: true,
+        }),
+    }
 }
 
 /// Holds a database against the anchor beside it.

@@ -90,7 +90,7 @@ impl Writer {
         state.fence(epoch)?;
         let head = state.accepts(expected, commit).map_err(StoreError::Rejected)?;
         let batch = batch_of(db, expected, commit).map_err(StoreError::Rejected)?;
-        write(db, batch).map_err(|error| state.poison("commit", &error.to_string()))?;
+        write(db, batch).map_err(|error| state.poison("commit", error.as_ref()))?;
         state.size = commit.head.size;
         state.origin = Some(head.checkpoint().origin.clone());
         Ok(())
@@ -141,7 +141,7 @@ impl Writer {
         }
         let mut batch = WriteBatch::default();
         batch.put_cf(db.family(Family::Blobs), digest, bytes);
-        write(db, batch).map_err(|error| state.poison("blob", &error.to_string()))?;
+        write(db, batch).map_err(|error| state.poison("blob", error.as_ref()))?;
         Ok(true)
     }
 }

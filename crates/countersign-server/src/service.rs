@@ -1,8 +1,8 @@
 //! `countersign.v1.LedgerService`: every handler is decode → authorise → call the log → encode.
 //!
 //! What a caller is told of a failure is its code and the code's two fixed sentences; the rest goes
-//! to the log file. Batches have modules of their own: [`batch`] (one batch in, one answer out) and
-//! [`pipeline`] (many at once).
+//! to the log file. Batches have modules of their own: `batch` (one batch in, one answer out) and
+//! `pipeline` (many at once).
 
 mod batch;
 mod evidence;

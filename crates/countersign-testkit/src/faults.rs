@@ -93,8 +93,8 @@ impl Faults {
         self.writes += 1;
         let random = self.random.as_mut().and_then(|(rng, per_1000)| {
             // Both numbers are drawn each time, so that the rate doesn't shift what follows.
-            let (dice, way) = (rng.below(1_000), rng.next_u64());
-            let way = Injected::ALL.into_iter().cycle().nth(usize::from(way as u8 & 3));
+            let (dice, way) = (rng.below(1_000), rng.next_u64().to_be_bytes()[0]);
+            let way = Injected::ALL.into_iter().cycle().nth(usize::from(way % 4));
             way.filter(|_| dice < u64::from(*per_1000))
         });
         let fault = planned.or(random);

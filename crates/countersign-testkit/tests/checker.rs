@@ -13,6 +13,8 @@ use countersign_testkit::scribe::{Scribe, TENANTS};
 
 const ORIGIN: &str = "checker.example/log";
 
+type Damage = Box<dyn Fn(&mut Disk)>;
+
 /// A log of 700 entries in seven commits: two full tiles and heads every hundred.
 async fn whole() -> (MemoryStore, Scribe) {
     let store = MemoryStore::default();
@@ -59,7 +61,6 @@ async fn each_damage_is_named() {
     let stream = Scribe::stream(1);
     let next = good.by_stream.range((stream, 0)..=(stream, u64::MAX)).next_back().unwrap().0.1 + 1;
     let (one, broken) = (entry.stream, entry.seq);
-    type Damage = Box<dyn Fn(&mut Disk)>;
     let cases: Vec<(Damage, Wrong)> = vec![
         (
             Box::new(|disk| disk.entries.truncate(650)),

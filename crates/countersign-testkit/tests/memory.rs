@@ -8,10 +8,12 @@ use countersign_log::store::{Store, StoreError};
 use countersign_testkit::checker::check_whole_log;
 use countersign_testkit::contract::{self, MemoryPlace};
 use countersign_testkit::faults::{Faults, Injected, Write};
-use countersign_testkit::memory::MemoryStore;
+use countersign_testkit::memory::{Disk, MemoryStore};
 use countersign_testkit::scribe::Scribe;
 
 const ORIGIN: &str = "memory.example/log";
+
+type Damage<'a> = &'a dyn Fn(&mut Disk);
 
 #[tokio::test]
 async fn it_keeps_the_contract() {
@@ -107,7 +109,6 @@ async fn it_refuses_a_disk_that_contradicts_what_was_published() {
     let good = store.with_disk(|disk| disk.clone());
     let mut fork = Scribe::new(ORIGIN, 5);
     fork.commit(4);
-    type Damage<'a> = &'a dyn Fn(&mut countersign_testkit::memory::Disk);
     let damages: [(Code, Damage<'_>); 3] = [
         (Code::StoreCorrupt, &|disk| disk.entries.truncate(3)),
         (Code::AnchorAhead, &|disk| {

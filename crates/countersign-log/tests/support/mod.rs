@@ -26,24 +26,24 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use serde_json::{Value, json};
 
-pub const ORIGIN: &str = "ledger.acme.example/prod";
+pub(crate) const ORIGIN: &str = "ledger.acme.example/prod";
 /// 2026-11-23T12:00:00Z.
-pub const NOON: Micros = Micros(1_795_435_200_000_000);
+pub(crate) const NOON: Micros = Micros(1_795_435_200_000_000);
 
 /// A key with the certificate that names its holder.
-pub struct Holder {
-    pub key: SigningKey,
-    pub chain: Vec<Certificate>,
+pub(crate) struct Holder {
+    pub(crate) key: SigningKey,
+    pub(crate) chain: Vec<Certificate>,
 }
 
 /// An authority of gates or people.
-pub struct Authority {
-    pub pem: String,
+pub(crate) struct Authority {
+    pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -52,12 +52,12 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    pub fn anchor(&self) -> TrustAnchor {
+    pub(crate) fn anchor(&self) -> TrustAnchor {
         TrustAnchor::new(Certificate::from_pem(&self.pem).unwrap()).unwrap()
     }
 
     /// A holder whose certificate is valid from 2026 to the year given.
-    pub fn issue(&self, uri: &str, until: i32) -> Holder {
+    pub(crate) fn issue(&self, uri: &str, until: i32) -> Holder {
         let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         self.certify(&key, uri, until)
     }
@@ -77,15 +77,15 @@ impl Authority {
 }
 
 /// Authorities, the log's keys, and what a verifier trusts.
-pub struct World {
-    pub gates: Authority,
-    pub people: Authority,
-    pub keys: LogKeys,
-    pub host: Arc<ManualHost>,
+pub(crate) struct World {
+    pub(crate) gates: Authority,
+    pub(crate) people: Authority,
+    pub(crate) keys: LogKeys,
+    pub(crate) host: Arc<ManualHost>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = |n: u8| SigningKey::from_bytes(&[n; 32]);
         Self {
             gates: Authority::new(),
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    pub fn config(&self) -> LogConfig {
+    pub(crate) fn config(&self) -> LogConfig {
         LogConfig {
             trust_domain: "acme.example".to_owned(),
             gate_roots: vec![self.gates.anchor()],
@@ -110,27 +110,27 @@ impl World {
         }
     }
 
-    pub async fn open<S: Store>(&self, store: &Arc<S>) -> Ledger<S> {
+    pub(crate) async fn open<S: Store>(&self, store: &Arc<S>) -> Ledger<S> {
         self.open_with(store, self.config()).await
     }
 
-    pub async fn open_with<S: Store>(&self, store: &Arc<S>, config: LogConfig) -> Ledger<S> {
+    pub(crate) async fn open_with<S: Store>(&self, store: &Arc<S>, config: LogConfig) -> Ledger<S> {
         let (store, host) = (Arc::clone(store), Arc::clone(&self.host));
         Ledger::open(store, host, self.keys.clone(), config).await.unwrap()
     }
 
     /// A gate of a tenant.
-    pub fn gate(&self, tenant: &str, gate: &str) -> Gate {
+    pub(crate) fn gate(&self, tenant: &str, gate: &str) -> Gate {
         let uri = format!("spiffe://acme.example/tenant/{tenant}/gate/{gate}");
         Gate::new(tenant, gate, self.gates.issue(&uri, 2030))
     }
 
-    pub fn person(&self, role: &str, id: &str) -> Holder {
+    pub(crate) fn person(&self, role: &str, id: &str) -> Holder {
         self.people.issue(&format!("spiffe://acme.example/tenant/acme/{role}/{id}"), 2030)
     }
 
     /// What an auditor of acme trusts.
-    pub fn trust(&self) -> Trust {
+    pub(crate) fn trust(&self) -> Trust {
         let vkey = |name: &str, number: u8, key: &SigningKey| {
             let mut tagged = vec![number];
             tagged.extend_from_slice(key.verifying_key().as_bytes());
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// The offline verifier's word on a record's evidence, as the ledger gives it.
-    pub async fn verify<S: Store>(&self, ledger: &Ledger<S>, index: u64) -> Report {
+    pub(crate) async fn verify<S: Store>(&self, ledger: &Ledger<S>, index: u64) -> Report {
         let at = RecordAt::Index(countersign_core::hash::LeafIndex(index));
         let (_, evidence) = ledger.evidence(None, at, TreeSize(0)).await.unwrap();
         verify_file(&evidence.to_bytes(), Some(&self.trust()))
@@ -163,14 +163,14 @@ impl World {
 }
 
 /// A gate: it seals records into its stream.
-pub struct Gate {
-    pub tenant: String,
-    pub gate: String,
-    pub holder: Holder,
-    pub stream: StreamId,
-    pub next_seq: u64,
-    pub prev: RecordRoot,
-    pub call: u64,
+pub(crate) struct Gate {
+    pub(crate) tenant: String,
+    pub(crate) name: String,
+    pub(crate) holder: Holder,
+    pub(crate) stream: StreamId,
+    pub(crate) next_seq: u64,
+    pub(crate) prev: RecordRoot,
+    pub(crate) call: u64,
     seeds: u8,
 }
 
@@ -180,7 +180,7 @@ impl Gate {
         let stream = StreamId::derive(ORIGIN, tenant, gate, &key, 0).unwrap();
         Self {
             tenant: tenant.to_owned(),
-            gate: gate.to_owned(),
+            name: gate.to_owned(),
             holder,
             stream,
             next_seq: 0,
@@ -190,17 +190,17 @@ impl Gate {
         }
     }
 
-    pub fn opening(&self) -> StreamRequest {
+    pub(crate) fn opening(&self) -> StreamRequest {
         StreamRequest {
             tenant: self.tenant.clone(),
-            gate: self.gate.clone(),
+            gate: self.name.clone(),
             seal_key: self.holder.key.verifying_key().to_bytes(),
             instance: 0,
             chain: self.holder.chain.clone(),
         }
     }
 
-    pub async fn open<S: Store>(&mut self, ledger: &Ledger<S>) -> StreamStatus {
+    pub(crate) async fn open<S: Store>(&mut self, ledger: &Ledger<S>) -> StreamStatus {
         let status = ledger.open_stream(self.opening()).await.unwrap();
         assert_eq!(status.stream, self.stream);
         (self.next_seq, self.prev) = (status.next_seq, status.prev);
@@ -208,11 +208,17 @@ impl Gate {
     }
 
     /// A record at a place of the stream: `values` by name, null for what is not there.
-    pub fn record(&mut self, seq: u64, prev: RecordRoot, kind: Kind, values: &Value) -> FullRecord {
+    pub(crate) fn record(
+        &mut self,
+        seq: u64,
+        prev: RecordRoot,
+        kind: Kind,
+        values: &Value,
+    ) -> FullRecord {
         let value = |name: &str| match (name, values.get(name)) {
             (_, Some(value)) => value.to_string(),
             ("tenant", _) => quoted(&self.tenant),
-            ("gate", _) => quoted(&self.gate),
+            ("gate", _) => quoted(&self.name),
             ("stream", _) => quoted(&self.stream.hex()),
             ("seq", _) => seq.to_string(),
             ("prev", _) => quoted(&prev.hex()),
@@ -236,11 +242,15 @@ impl Gate {
     }
 
     /// Seals records that follow each other; they may carry people's chains.
-    pub fn seal(&self, first_seq: u64, records: Vec<(FullRecord, Vec<Certificate>)>) -> Batch {
+    pub(crate) fn seal(
+        &self,
+        first_seq: u64,
+        records: Vec<(FullRecord, Vec<Certificate>)>,
+    ) -> Batch {
         let roots = records.iter().map(|(record, _)| record.root()).collect();
         Batch {
             tenant: self.tenant.clone(),
-            gate: self.gate.clone(),
+            gate: self.name.clone(),
             stream: self.stream,
             first_seq,
             sealed: SealedBatch::seal(&self.holder.key, roots).unwrap(),
@@ -253,7 +263,7 @@ impl Gate {
     }
 
     /// A batch of new records at the stream's end. The gate moves on as if it were accepted.
-    pub fn batch(&mut self, says: &[(Kind, Value)]) -> Batch {
+    pub(crate) fn batch(&mut self, says: &[(Kind, Value)]) -> Batch {
         let first = self.next_seq;
         let mut records = Vec::new();
         for (kind, values) in says {
@@ -266,7 +276,7 @@ impl Gate {
     }
 
     /// Submits one record; where it is refused, the gate stays where it is.
-    pub async fn say<S: Store>(
+    pub(crate) async fn say<S: Store>(
         &mut self,
         ledger: &Ledger<S>,
         kind: Kind,
@@ -282,7 +292,7 @@ impl Gate {
     }
 
     /// An approval as its approver signs it.
-    pub fn approval(&self, person: &Holder, id: &str, verdict: RecordRoot, say: &Value) -> Value {
+    pub(crate) fn approval(person: &Holder, id: &str, verdict: RecordRoot, say: &Value) -> Value {
         let certificate = person.chain[0].digest();
         let mut value = json!({
             "approver": {
@@ -305,7 +315,7 @@ impl Gate {
 }
 
 /// The record's values with the person's signature over them.
-pub fn signed(kind: Kind, mut value: Value, person: &Holder) -> Value {
+pub(crate) fn signed(kind: Kind, mut value: Value, person: &Holder) -> Value {
     let common = json!({
         "tenant": "acme", "gate": "prod-1", "stream": hex(&[0; 16]), "seq": 0,
         "prev": hex(&[0; 32]), "recorded_at": NOON.format(), "software": "gate/1",
@@ -320,18 +330,18 @@ pub fn signed(kind: Kind, mut value: Value, person: &Holder) -> Value {
 }
 
 /// The one answer of a batch of one.
-pub fn only(answer: BatchAnswer) -> Result<Logged, Refused> {
+pub(crate) fn only(answer: BatchAnswer) -> Result<Logged, Refused> {
     let [(_, outcome)] = <[_; 1]>::try_from(answer.records).unwrap();
     outcome
 }
 
 /// An action's id.
-pub fn action(n: u64) -> String {
+pub(crate) fn action(n: u64) -> String {
     format!("019ab000-0000-7000-8000-{n:012x}")
 }
 
 /// A verdict with what is usual, and `say` besides.
-pub fn verdict(n: u64, outcome: &str, say: &Value) -> Value {
+pub(crate) fn verdict(n: u64, outcome: &str, say: &Value) -> Value {
     let mut value = json!({
         "action": "elasticbeanstalk:TerminateEnvironment",
         "action_id": action(n),

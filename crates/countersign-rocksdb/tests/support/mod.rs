@@ -92,11 +92,19 @@ impl Data {
         whole.size
     }
 
-    /// Files of the database whose name ends or begins so.
-    pub fn files(&self, is: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    /// Files of the database with this extension, by name.
+    pub fn files_of_kind(&self, kind: &str) -> Vec<PathBuf> {
+        self.files(|path| path.extension().is_some_and(|extension| extension == kind))
+    }
+
+    /// Lists of files of the database, by name.
+    pub fn manifests(&self) -> Vec<PathBuf> {
+        self.files(|path| path.file_name().unwrap().to_str().unwrap().starts_with("MANIFEST"))
+    }
+
+    fn files(&self, is: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
         let files = std::fs::read_dir(self.db()).unwrap().map(|file| file.unwrap().path());
-        let mut files: Vec<_> =
-            files.filter(|path| is(path.file_name().unwrap().to_str().unwrap())).collect();
+        let mut files: Vec<_> = files.filter(|path| is(path)).collect();
         files.sort();
         files
     }

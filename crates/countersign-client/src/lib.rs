@@ -36,6 +36,11 @@ mod prove;
 mod stream;
 mod tracker;
 
+/// The README's first integration compiles, or the tests fail.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 pub use answer::{BatchOutcome, LoggedRecord, PreparedBatch, RecordOutcome};
 pub use client::{Client, EvidenceItem, HeadWatch, OpenedStream};
 pub use config::{ClientConfig, TlsIdentity};

@@ -138,8 +138,13 @@ impl<S: Store> Shared<S> {
         self.receipt_at(&edge, index, &entry, &head.note).await
     }
 
-    /// What a record that is in the log was first answered with.
-    pub(crate) async fn first(&self, index: LeafIndex) -> Result<(Entry, Receipt, First), Fault> {
+    /// What a record that is in the log was first answered with. `batch` keeps the seals of the
+    /// batch that was read last, since repeats come in the order in which they were sealed.
+    pub(crate) async fn first(
+        &self,
+        index: LeafIndex,
+        batch: &mut Option<(LeafIndex, Vec<Seal>)>,
+    ) -> Result<(Entry, Receipt, First), Fault> {
         let stored = Stored::read(&*self.store, index).await?;
         let size = TreeSize(index.0.saturating_add(1));
         let head = self.store.head_at_least(size).await.map_err(store_fault)?;
@@ -147,7 +152,12 @@ impl<S: Store> Shared<S> {
         let head = self.signer.read(head.size, &head.note)?;
         let edge = self.published().edge;
         let receipt = self.receipt_at(&edge, index, &stored.entry, &head.note).await?;
-        let first = First { note: head.note, seal: stored.seal()? };
+        let (at, position) = (stored.payload.batch, stored.payload.position as usize);
+        if batch.as_ref().is_none_or(|(kept, _)| *kept != at) {
+            *batch = Some((at, stored.batch.sealed.seals()?));
+        }
+        let seal = batch.as_ref().and_then(|(_, seals)| seals.get(position)).cloned();
+        let first = First { note: head.note, seal: seal.ok_or(CORRUPT.at_index(index.0))? };
         Ok((stored.entry, receipt, first))
     }
 

@@ -19,7 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::codes::{Code, Fault};
+use countersign_core::hash::LeafIndex;
 use countersign_core::merkle::leaf_hash;
+use countersign_core::seal::Seal;
+use countersign_core::stream::StreamId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, timeout_at};
@@ -338,7 +341,7 @@ async fn make_durable<S: Store>(
         shared.store.commit(lease, prepared.expected, commit).await?;
     }
     // 5. What was written is what is read, to the hash that the signed root rests on.
-    let last = countersign_core::hash::LeafIndex(stored.size.0 - 1);
+    let last = LeafIndex(stored.size.0 - 1);
     let read = shared.store.entries(last, 1).await?;
     let same = read.first().is_some_and(|entry| {
         *entry == prepared.last_entry && leaf_hash(entry) == leaf_hash(&prepared.last_entry)
@@ -363,10 +366,11 @@ async fn answer_repeats<S: Store>(
     mut answer: BatchAnswer,
 ) {
     let stream = work.batch.stream;
+    let mut batch = None;
     for (seq, outcome) in &mut answer.records {
         let unknown = matches!(outcome, Err(r) if r.fault.code == Code::EvidenceUnavailable);
         if unknown {
-            *outcome = repeat(&shared, stream, *seq).await;
+            *outcome = repeat(&shared, stream, *seq, &mut batch).await;
         }
     }
     drop(work.answer.send(Ok(answer)));
@@ -374,12 +378,13 @@ async fn answer_repeats<S: Store>(
 
 async fn repeat<S: Store>(
     shared: &Shared<S>,
-    stream: countersign_core::stream::StreamId,
+    stream: StreamId,
     seq: u64,
+    batch: &mut Option<(LeafIndex, Vec<Seal>)>,
 ) -> Result<Logged, Refused> {
     let found = shared.store.by_stream(stream, seq).await.map_err(crate::shared::store_fault)?;
     let index = found.ok_or(Code::EvidenceUnavailable)?;
-    let (entry, receipt, first) = shared.first(index).await?;
+    let (entry, receipt, first) = shared.first(index, batch).await?;
     Ok(Logged { index, entry, path: receipt.path, first: Some(first) })
 }
 

@@ -214,6 +214,23 @@ async fn a_ledger_whose_database_is_gone_refuses_to_start() {
     assert!(!status.success() && said.contains("ANCHOR_MISSING"), "{said}");
 }
 
+/// A data folder that was moved away, or another one than was meant, must not begin a second
+/// history under the same keys.
+#[tokio::test]
+async fn a_log_does_not_begin_again_where_it_is_missing() {
+    let stage = Stage::new();
+    Server::start(&stage).await.stop().await;
+    assert!(!stage.data_dir().join("begin").exists(), "that word is spent");
+    let aside = stage.dir.path().join("aside");
+    std::fs::rename(stage.data_dir(), &aside).unwrap();
+    let (status, said) = Server::refuses_to_start(&stage).await;
+    assert!(!status.success() && said.contains("LOG_ABSENT"), "{said}");
+    assert!(!stage.data_dir().join("db").exists(), "nothing was made in its place");
+    let _ = std::fs::remove_dir_all(stage.data_dir());
+    std::fs::rename(&aside, stage.data_dir()).unwrap();
+    Server::start(&stage).await.stop().await;
+}
+
 #[tokio::test]
 async fn a_ledger_with_unfit_keys_refuses_to_start() {
     let stage = Stage::new();

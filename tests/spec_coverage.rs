@@ -33,7 +33,6 @@ const UNCITED: &[(&str, Why)] = &[
     ("CERT-9", Why::Unnamed),
     ("CERT-10", Why::Unnamed),
     ("CERT-11", Why::Unnamed),
-    ("CONS-3", Why::Unnamed),
     ("CONS-4", Why::Elsewhere),
     ("CONV-1", Why::Unnamed),
     ("CONV-10", Why::Unnamed),
@@ -65,7 +64,6 @@ const UNCITED: &[(&str, Why)] = &[
     ("KIND-16", Why::Unnamed),
     ("KIND-18", Why::Unnamed),
     ("MIRR-1", Why::Later),
-    ("NOTE-7", Why::Unnamed),
     ("NOTE-8", Why::Unnamed),
     ("NOTE-9", Why::Unnamed),
     ("NOTE-12", Why::Later),
@@ -89,7 +87,6 @@ const UNCITED: &[(&str, Why)] = &[
     ("TRUST-7", Why::Unnamed),
     ("TRUST-8", Why::Unnamed),
     ("TRUST-9", Why::Unnamed),
-    ("TRUST-10", Why::Unnamed),
 ];
 
 /// This file, whose list is no citation.

@@ -101,6 +101,9 @@ fn config(dir: &Path, server_ca: &Authority) -> ServerConfig {
     let server = server_ca.issue(|params| {
         params.subject_alt_names = vec![SanType::DnsName("localhost".try_into().unwrap())];
     });
+    // What `countersign init` leaves where a log is to begin.
+    std::fs::create_dir(dir.join("data")).unwrap();
+    std::fs::write(dir.join("data/begin"), "").unwrap();
     ServerConfig {
         origin: ORIGIN.to_owned(),
         data_dir: dir.join("data"),

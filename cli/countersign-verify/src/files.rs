@@ -8,6 +8,8 @@ use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::escaped;
 use countersign_core::trust::{TRUST_BYTES_MAX, Trust};
 
+use crate::shape;
+
 /// Why a file could not be used.
 #[derive(Debug)]
 pub(crate) enum Problem {
@@ -15,6 +17,8 @@ pub(crate) enum Problem {
     Io(String),
     /// It was read, and is not what it should be.
     Fault(Fault),
+    /// The trust file, or a root that it names, is not what it should be: which file, where, what.
+    Trust(String),
 }
 
 impl Problem {
@@ -33,7 +37,7 @@ impl From<Fault> for Problem {
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Io(text) => f.write_str(text),
+            Self::Io(text) | Self::Trust(text) => f.write_str(text),
             Self::Fault(fault) => fault.fmt(f),
         }
     }
@@ -53,19 +57,32 @@ pub(crate) fn read_capped(path: &Path, cap: usize) -> Result<Vec<u8>, Problem> {
 
 /// Reads a trust file and the roots it names, relative to itself.
 pub(crate) fn read_trust(path: &Path) -> Result<Trust, Problem> {
+    let wrong = |path: &Path, what: &dyn std::fmt::Display| {
+        Problem::Trust(format!("{}: {what}", escaped(&path.display().to_string())))
+    };
     let text = String::from_utf8(read_capped(path, TRUST_BYTES_MAX)?)
-        .map_err(|_| Fault::from(Code::TrustMalformed))?;
+        .map_err(|_| wrong(path, &Fault::from(Code::TrustMalformed)))?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let mut unread = None;
+    let mut root = None;
     let trust = Trust::parse(&text, |name| {
-        let bytes = read_capped(&folder.join(name), TRUST_BYTES_MAX).map_err(|problem| {
+        let root = root.insert(folder.join(name));
+        let bytes = read_capped(root, TRUST_BYTES_MAX).map_err(|problem| {
             unread = Some(problem);
             Fault::from(Code::TrustMalformed)
         })?;
         String::from_utf8(bytes).map_err(|_| Fault::from(Code::CertPem))
     });
-    match unread {
-        Some(problem) => Err(problem),
-        None => Ok(trust?),
+    if let Some(problem) = unread {
+        return Err(problem);
     }
+    trust.map_err(|fault| match root {
+        // Certificates stand in the roots' files only, and the last one that was read is at fault.
+        Some(root) if fault.code.as_str().starts_with("CERT_") => wrong(&root, &fault),
+        _ if fault.code == Code::TrustMalformed => match shape::fault(&text) {
+            Some(place) => wrong(path, &format!("{place}. {fault}")),
+            None => wrong(path, &fault),
+        },
+        _ => wrong(path, &fault),
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use countersign_core::codes::Code;
 use countersign_core::encoding::{escaped, hex};
 use countersign_core::evidence::{EVIDENCE_BYTES_MAX, Evidence};
 use countersign_core::record::Field;
@@ -25,14 +26,14 @@ pub(crate) fn inspect(path: &Path) -> Exit {
             Exit::Indeterminate
         }
         Err(fault) => {
-            println!("UNVERIFIED {fault}");
-            Exit::Invalid
+            say!("UNVERIFIED {fault}");
+            if fault.code == Code::VersionUnknown { Exit::Indeterminate } else { Exit::Invalid }
         }
     }
 }
 
 fn print_evidence(evidence: &Evidence, indent: &str) {
-    let line = |text: String| println!("UNVERIFIED {indent}{text}");
+    let line = |text: String| say!("UNVERIFIED {indent}{text}");
     for field in &evidence.record.fields {
         match field {
             Field::Shown(bytes) => line(escaped(bytes)),

@@ -3,10 +3,18 @@
 //! No network and no database are in this program; a test holds it. Data goes to standard output,
 //! speech to standard error, and the exit code is one of [`Exit`].
 
+/// Prints a line of data. An output that can't be written ends the program: a result that nobody
+/// got must not look like one.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::print_line(&format!($($text)*)) };
+}
+
 mod files;
 mod inspect;
 mod report;
+mod shape;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,14 +23,25 @@ use countersign_core::codes::{Code, Fault};
 use countersign_core::note::SignedCheckpoint;
 use countersign_core::receipt::{CONSISTENCY_BYTES_MAX, ConsistencyProof};
 use countersign_core::trust::Trust;
-use countersign_core::verify::{Verdict, verify_file};
+use countersign_core::verify::{TrustedHead, Verdict, verify_file};
 
 use crate::files::{read_capped, read_trust};
 use crate::report::FileReport;
 
+/// Said under the help of the program and of its commands.
+const EXIT_CODES: &str = "\
+Exit codes, the worst of many files winning (1, then 5, 4, 3, 0):
+  0  VALID
+  1  INVALID: proved wrong
+  2  wrong usage, or a trust file that does not parse
+  3  INDETERMINATE: something needed is missing or withheld, or nothing was verified
+  4  a file could not be read
+  5  a fault of the program itself";
+
 /// Verifies Countersign evidence offline.
 #[derive(Parser)]
 #[command(name = "countersign-verify", version, about, max_term_width = 100)]
+#[command(after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -31,17 +50,19 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Verify evidence files.
+    #[command(after_help = EXIT_CODES)]
     Evidence {
         /// The files.
         files: Vec<PathBuf>,
         /// The trust file: the only thing that is believed. Without it nothing is ever VALID.
-        #[arg(long, env = "COUNTERSIGN_TRUST")]
+        #[arg(long)]
         trust: Option<PathBuf>,
         /// How to report.
         #[arg(long, value_enum, default_value_t = Output::Human)]
         output: Output,
     },
     /// Prove that a newer head continues an older one.
+    #[command(after_help = EXIT_CODES)]
     Consistency {
         /// The older head, a signed note.
         old: PathBuf,
@@ -50,7 +71,7 @@ enum Command {
         /// The consistency file.
         proof: PathBuf,
         /// The trust file.
-        #[arg(long, env = "COUNTERSIGN_TRUST")]
+        #[arg(long)]
         trust: Option<PathBuf>,
     },
     /// Print what a file says, every line marked UNVERIFIED.
@@ -117,6 +138,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// See `say!`.
+fn print_line(text: &str) {
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        eprintln!("countersign-verify: standard output can't be written");
+        std::process::exit(Exit::Io as i32);
+    }
+}
+
 /// A trust file that can't be read or parsed is a usage error: nothing is verified under half of it.
 fn with_trust(path: Option<PathBuf>, run: impl FnOnce(Option<&Trust>) -> Exit) -> ExitCode {
     let Some(path) = path else {
@@ -175,57 +204,46 @@ fn consistency(
         let proof = ConsistencyProof::parse(&text)?;
         proof.verify(&old, &new)?;
         let Some(trust) = trust else {
-            return Ok((old, new, false));
+            return Ok((old, new, Some(Code::NoTrust)));
         };
+        let mut doubt = None;
         for head in [&old, &new] {
-            let mut found = Err(Fault::from(Code::OriginUnknown));
-            for log in trust.logs_of(&head.origin) {
-                // A clock's line need not be there; one that is there and fails is a forgery.
-                let clocks = || {
-                    log.clocks.iter().try_for_each(|clock| {
-                        head.cosigned_at(clock, Code::ClockSignature).map(|_| ())
-                    })
-                };
-                found = head.verify_log(&log.vkey).and_then(|()| clocks());
-                if found.is_ok() {
-                    break;
-                }
-            }
-            found?;
+            let found = TrustedHead::check(head, trust)?.doubt(head, trust)?;
+            doubt = doubt.or(found);
         }
-        Ok((old, new, true))
+        Ok((old, new, doubt))
     })();
     match outcome {
-        Ok((old, new, trusted)) => {
-            println!(
+        Ok((old, new, doubt)) => {
+            say!(
                 "The log {} grew from {} to {} entries and kept every one of the first {}.",
                 countersign_core::encoding::escaped(&old.origin),
                 old.size.0,
                 new.size.0,
                 old.size.0
             );
-            if trusted {
-                println!("RESULT VALID");
-                Exit::Valid
-            } else {
-                println!("Nobody's signature was checked: {}", Code::NoTrust.remedy());
-                println!("RESULT INDETERMINATE step 6 {}", Code::NoTrust.as_str());
-                Exit::Indeterminate
-            }
+            let Some(doubt) = doubt else {
+                say!("RESULT VALID");
+                return Exit::Valid;
+            };
+            let step = if doubt == Code::NoTrust { 6 } else { 9 };
+            say!("Not certain: {} {}", doubt.what(), doubt.remedy());
+            say!("RESULT INDETERMINATE step {step} {}", doubt.as_str());
+            Exit::Indeterminate
         }
         Err(files::Problem::Fault(fault)) if fault.code == Code::VersionUnknown => {
-            println!("{fault}");
-            println!("RESULT INDETERMINATE {}", fault.code.as_str());
+            say!("{fault}");
+            say!("RESULT INDETERMINATE {}", fault.code.as_str());
             Exit::Indeterminate
         }
         Err(files::Problem::Fault(fault)) => {
-            println!("{fault}");
-            println!("RESULT INVALID {}", fault.code.as_str());
+            say!("{fault}");
+            say!("RESULT INVALID {}", fault.code.as_str());
             Exit::Invalid
         }
         Err(problem) => {
             eprintln!("countersign-verify: {problem}");
-            println!("RESULT INDETERMINATE nothing was verified");
+            say!("RESULT INDETERMINATE nothing was verified");
             Exit::Io
         }
     }

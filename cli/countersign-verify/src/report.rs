@@ -30,14 +30,14 @@ impl FileReport {
 /// Prints plain sentences; the last line is the result of all.
 pub(crate) fn print_human(files: &[FileReport], worst: Exit) {
     for file in files {
-        println!("{}", escaped(&file.path));
+        say!("{}", escaped(&file.path));
         match &file.outcome {
             Ok(report) => print_report(report),
-            Err(problem) => println!("  {problem}"),
+            Err(problem) => say!("  {problem}"),
         }
     }
     if files.is_empty() {
-        println!("No file was given, and nothing verified is never success.");
+        say!("No file was given, and nothing verified is never success.");
     }
     let decisive = files.iter().find_map(|file| {
         let report = file.outcome.as_ref().ok()?;
@@ -46,7 +46,7 @@ pub(crate) fn print_human(files: &[FileReport], worst: Exit) {
     let reason = decisive.map_or_else(String::new, |finding| {
         format!(" step {} {}", finding.step, finding.fault.code.as_str())
     });
-    println!("RESULT {}{reason}", result_text(worst));
+    say!("RESULT {}{reason}", result_text(worst));
 }
 
 fn result_text(exit: Exit) -> &'static str {
@@ -62,24 +62,24 @@ fn print_report(report: &Report) {
     if report.result != Verdict::Invalid
         && let Some(sentence) = sentence(&report.facts)
     {
-        println!("  {sentence}");
+        say!("  {sentence}");
     }
     if report.facts.late {
-        println!("  LATE: it was logged long after the gate recorded it, which is no fault.");
+        say!("  LATE: it was logged long after the gate recorded it, which is no fault.");
     }
     if let Some(finding) = report.fault {
-        println!("  Step {}: {}", finding.step, finding.fault);
+        say!("  Step {}: {}", finding.step, finding.fault);
     }
     for finding in &report.doubts {
-        println!("  Step {}, not certain: {}", finding.step, finding.fault);
+        say!("  Step {}, not certain: {}", finding.step, finding.fault);
     }
     if report.result != Verdict::Invalid && !report.supporting.is_empty() {
-        println!("  It rests on {} supporting records in this file.", report.supporting.len());
+        say!("  It rests on {} supporting records in this file.", report.supporting.len());
     }
     if !report.not_checked.is_empty() {
-        println!("  Not checked: {}.", report.not_checked.join(", "));
+        say!("  Not checked: {}.", report.not_checked.join(", "));
     }
-    println!("  {}", report.result.as_str());
+    say!("  {}", report.result.as_str());
 }
 
 fn sentence(facts: &Facts) -> Option<String> {
@@ -155,7 +155,7 @@ fn member(view: &View, field: &str, name: &str) -> String {
 /// Prints `{result, files: […]}` and nothing after it.
 pub(crate) fn print_json(files: &[FileReport], worst: Exit) {
     let files: Vec<Value> = files.iter().map(file_json).collect();
-    println!("{}", json!({ "result": result_text(worst), "files": files }));
+    say!("{}", json!({ "result": result_text(worst), "files": files }));
 }
 
 fn file_json(file: &FileReport) -> Value {

@@ -83,6 +83,49 @@ fn exit_code_and_last_line_say_the_result() {
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
 }
 
+#[test]
+fn a_trust_file_that_does_not_parse_is_named_with_the_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.toml");
+    let good = std::fs::read_to_string(vectors().join("trust.toml")).unwrap();
+    // The roots stand elsewhere, and are not read before the shape is right.
+    let verify = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let output = run(&["evidence", "refusal.evidence", "--trust", path.to_str().unwrap()]);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (text, place) in [
+        (format!("x = [\n{good}"), "line "),
+        (format!("colour = \"red\"\n{good}"), "line 1, column 1: unknown field `colour`"),
+        (format!("\n\n  colour = \"red\"\n{good}"), "line 3, column 3: "),
+        (good.replace("vkey =", "key ="), "unknown field `key`"),
+        (good.replace("roots = [", "roots = [7, "), "invalid type: integer `7`"),
+        (good.replace("vkey = \"", "vkey = \"x"), "VKEY_"),
+    ] {
+        assert_ne!(text, good, "{place}");
+        let (code, said) = verify(&text);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("mine.toml: ") && said.contains(place), "{place}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    // A root that is none is named itself.
+    for name in good.split('"').filter(|part| part.contains(".pem")) {
+        std::fs::write(folder.path().join(name), "no certificate").unwrap();
+    }
+    let (code, said) = verify(&good);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains(".pem: CERT_PEM") && !said.contains("mine.toml"), "{said}");
+}
+
+#[test]
+fn the_help_says_the_exit_codes() {
+    for arguments in [&["--help"][..], &["evidence", "--help"], &["consistency", "--help"]] {
+        let output = run(arguments);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("Exit codes") && text.contains("3  INDETERMINATE"), "{text}");
+    }
+}
+
 /// CONV-17: of a later version nothing is proved, neither right nor wrong.
 #[test]
 fn a_later_version_is_indeterminate_and_a_garbled_one_invalid() {
@@ -105,6 +148,25 @@ fn a_later_version_is_indeterminate_and_a_garbled_one_invalid() {
         assert_eq!(output.status.code(), Some(code), "{header}");
     }
     std::fs::remove_dir_all(&folder).expect("the folder is ours");
+}
+
+/// An output that can't be written is an I/O error and no panic.
+#[test]
+fn a_full_output_is_an_error_of_its_own() {
+    let trust = ["--trust", "trust.toml"];
+    let json = ["--output", "json"];
+    let file = "refusal.evidence";
+    let commands: [&[&str]; 3] =
+        [&["evidence", file], &["evidence", file, json[0], json[1]], &["inspect", file]];
+    for command in commands {
+        let full = std::fs::File::create("/dev/full").expect("Linux has it");
+        let mut program = Command::new(env!("CARGO_BIN_EXE_countersign-verify"));
+        program.current_dir(vectors()).args(command).stdout(full);
+        if command[0] == "evidence" {
+            program.args(trust);
+        }
+        assert_eq!(program.status().expect("runs").code(), Some(4), "{command:?}");
+    }
 }
 
 #[test]

@@ -6,9 +6,19 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// Said under the help of the program and of what calls a ledger.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done as asked
+  1  refused, or proved wrong
+  2  wrong usage, or a configuration or trust file that can't be used
+  3  the outcome is not known, or nothing was submitted or verified
+  4  a file, a port or the ledger could not be reached
+  5  a fault of the program itself";
+
 /// An append-only ledger of verdicts that proves what it holds.
 #[derive(Parser)]
-#[command(name = "countersign", version, about, max_term_width = 100)]
+#[command(name = "countersign", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -21,10 +31,12 @@ pub(crate) enum Command {
     /// Run the ledger.
     Serve(ServeArgs),
     /// Submit verdicts of an external gate, one JSON object a line.
+    #[command(after_help = EXIT_CODES)]
     Submit(SubmitArgs),
     /// Show the ledger's newest head, proven to continue the last one seen.
     Head(HeadArgs),
     /// Fetch the evidence of an action.
+    #[command(after_help = EXIT_CODES)]
     Evidence(EvidenceArgs),
     /// Show the configuration that is in force.
     Config(ConfigArgs),
@@ -98,7 +110,8 @@ pub(crate) struct ServeArgs {
     /// File to write {"grpc","http","pid","origin"} to once the ledger can be called.
     #[arg(long, env = "COUNTERSIGN_READY_FILE")]
     pub(crate) ready_file: Option<PathBuf>,
-    /// Speak plain TCP on loopback, every caller being the gate that init made. Never in production.
+    /// Speak plain TCP on loopback, every caller being the gate that init made; clients then call
+    /// --server http://host:port. Never in production.
     #[arg(long)]
     pub(crate) insecure_dev: bool,
 }
@@ -106,7 +119,8 @@ pub(crate) struct ServeArgs {
 /// Which ledger, as whom.
 #[derive(Args, Clone)]
 pub(crate) struct Connection {
-    /// The ledger's gRPC address: host:port, or https://host:port.
+    /// The ledger's gRPC address: host:port or https://host:port; http://host:port only for a
+    /// ledger on loopback that serves with --insecure-dev, where no identity is shown.
     #[arg(long, env = "COUNTERSIGN_SERVER")]
     pub(crate) server: String,
     /// Folder of the identity to call with, such as DIR/identities/gate.
@@ -116,7 +130,8 @@ pub(crate) struct Connection {
 
 #[derive(Args)]
 pub(crate) struct SubmitArgs {
-    /// The verdicts, one JSON object a line.
+    /// The verdicts, one JSON object a line: a file, since it is read again after an interruption
+    /// (standard input is not taken).
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) connection: Connection,
@@ -152,7 +167,8 @@ pub(crate) struct EvidenceArgs {
     /// Folder for the files.
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// Trust file to verify under before anything is written.
+    /// Trust file to verify under before anything is written; without it only the log's own keys
+    /// are used, and who gave the gate its certificate is not checked.
     #[arg(long, env = "COUNTERSIGN_TRUST")]
     pub(crate) trust: Option<PathBuf>,
     /// How to report.
@@ -186,7 +202,8 @@ pub(crate) struct DoctorArgs {
     /// Folder that `countersign init` made.
     #[arg(long, env = "COUNTERSIGN_DIR")]
     pub(crate) dir: PathBuf,
-    /// Address of a running ledger to call; without it none is called.
+    /// Address of a running ledger to call, as host:port, or http://host:port if it serves with
+    /// --insecure-dev; without it none is called.
     #[arg(long, env = "COUNTERSIGN_SERVER")]
     pub(crate) server: Option<String>,
 }

@@ -177,15 +177,16 @@ async fn summary(
 
 fn farewell(stage: &Stage, refusal: &Path, consistency: &[&Path; 3]) {
     let (dir, verifier) = (shown(&stage.dir), shown(&stage.verifier));
+    let program = shown(&stage.program);
     let refusal = shown(refusal);
     let [old, new, proof] = consistency.map(shown);
     eprintln!("\nEvery step went as it must. What was made is in {dir}. Try next:\n");
     eprintln!("  {verifier} evidence {refusal} --trust {dir}/trust.toml");
     eprintln!("  {verifier} inspect {refusal}");
     eprintln!("  {verifier} consistency {old} {new} {proof} --trust {dir}/trust.toml");
-    eprintln!("  countersign serve --dir {dir}");
-    eprintln!("  countersign doctor --dir {dir} --server 127.0.0.1:7443");
-    eprintln!("  countersign explain SEAL_SIGNATURE");
+    eprintln!("  {program} serve --dir {dir}");
+    eprintln!("  {program} doctor --dir {dir} --server 127.0.0.1:7443");
+    eprintln!("  {program} explain SEAL_SIGNATURE");
     eprintln!("\nChange any byte of an evidence file, and see what the verifier says.");
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use countersign_client::Client;
 use countersign_core::cert::{CertError, TrustAnchor, split_pem_bundle, verify_chain};
+use countersign_core::codes::Code;
 use countersign_core::note::{KeyType, VerifierKey};
 use countersign_core::trust::Trust;
 use ed25519_dalek::SigningKey;
@@ -16,6 +17,7 @@ use crate::args::{DoctorArgs, Overrides};
 use crate::exit::{Exit, Failure};
 use crate::files::{SMALL_FILE_BYTES_MAX, read_text, read_trust, shown};
 use crate::identity::Identity;
+use crate::init::BEGIN_FILE;
 use crate::settings;
 
 /// A certificate that ends within this time is worth a warning: a month to have it renewed.
@@ -61,11 +63,16 @@ impl Findings {
 pub(crate) async fn run(args: DoctorArgs) -> Result<Exit, Failure> {
     let mut found = Findings::default();
     let dir = args.dir.as_path();
-    let config = settings::read(dir, &Overrides::default());
+    let config = match settings::read(dir, &Overrides::default()) {
+        // Where nothing is there is nothing to look at.
+        Err(failure) if failure.exit == Exit::Io => return Err(failure),
+        config => config,
+    };
     if let Some(config) = found.take("countersign.toml", config) {
         let checked = config.clone().check(false).map_err(|error| settings::failure(&error));
         let checked = found.take("configuration, roots and TLS files", checked);
-        permissions(&mut found, dir);
+        permissions(&mut found, dir, &config.data_dir);
+        data(&mut found, &config.data_dir);
         let trust = found.take("trust.toml", read_trust(&dir.join("trust.toml")));
         if let Some(trust) = &trust {
             keys(&mut found, &config.origin, &config.keys, trust);
@@ -82,13 +89,43 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<Exit, Failure> {
         reach(&mut found, dir, server).await;
     }
     let Findings { faults, warnings } = found;
-    eprintln!("countersign: {faults} faults, {warnings} warnings.");
+    let (faults_said, warnings_said) = (counted(faults, "fault"), counted(warnings, "warning"));
+    eprintln!("countersign: {faults_said}, {warnings_said}.");
     Ok(if faults == 0 { Exit::Success } else { Exit::Invalid })
 }
 
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The data folder holds a log with its anchor beside it, or may begin one.
+fn data(found: &mut Findings, folder: &Path) {
+    let name = shown(folder);
+    if !folder.is_dir() {
+        return found.fault(&format!(
+            "the data folder {name} is not there. If the log was moved, name its folder as \
+             data_dir; a ledger whose log was lost must not begin anew."
+        ));
+    }
+    let there = |path: &str| folder.join(path).exists();
+    let said = |code: Code| format!("{}: {} {}", code.as_str(), code.what(), code.remedy());
+    match (there("db/CURRENT"), there("anchor")) {
+        (true, true) => Findings::good(&format!("{name}, a database with its anchor")),
+        (true, false) => found.fault(&format!("{name}: {}", said(Code::AnchorMissing))),
+        (false, true) => found.fault(&format!(
+            "{name} has an anchor and no database: acknowledged entries are gone. Restore both \
+             together, from one backup."
+        )),
+        (false, false) if there(BEGIN_FILE) => {
+            Findings::good(&format!("{name}, where a log is to begin"));
+        }
+        (false, false) => found.fault(&format!("{name}: {}", said(Code::LogAbsent))),
+    }
+}
+
 /// Private keys must be their owner's alone, and so must the folders that hold them.
-fn permissions(found: &mut Findings, dir: &Path) {
-    let mut paths = vec![dir.to_owned()];
+fn permissions(found: &mut Findings, dir: &Path, data_dir: &Path) {
+    let mut paths = vec![dir.to_owned(), data_dir.to_owned()];
     for folder in ["keys", "tls", "pki", "identities"] {
         collect(&dir.join(folder), &mut paths);
     }
@@ -183,7 +220,7 @@ fn server_certificate(found: &mut Findings, path: &Path) {
     };
     let Ok(chain) = split_pem_bundle(&text) else {
         return found
-            .warn(&format!("{name} is no strict PEM of Ed25519; its dates were not looked at."));
+            .warn(&format!("{name} is no strict PEM of Ed25519 or ECDSA P-256; its dates were not looked at."));
     };
     for (at, ended) in [(now_us(), true), (now_us().saturating_add(RENEWAL_US), false)] {
         let result = verify_chain(&chain, &[], at);

@@ -134,11 +134,11 @@ impl Identity {
     /// The gate that this is.
     pub(crate) fn gate(&self) -> Result<GateIdentity, Failure> {
         if self.spiffe.role() != Role::Gate {
-            let folder = shown(&self.folder);
+            let (folder, role) = (shown(&self.folder), self.spiffe.role().to_string());
+            let article = if role.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
             return Err(Failure::usage(format!(
-                "{folder} is the identity of a {}, and only a gate seals. Give a gate's folder, \
-                 such as DIR/identities/gate.",
-                self.spiffe.role()
+                "{folder} is the identity of {article} {role}, and only a gate seals. Give a gate's \
+                 folder, such as DIR/identities/gate."
             )));
         }
         Ok(GateIdentity {

@@ -1,10 +1,12 @@
 //! `init`: keys, a development PKI, `countersign.toml`, `trust.toml`, identities.
 //!
 //! Everything is made in a folder beside the one that was asked for and moved there at the end, so
-//! that there is a whole installation or none.
+//! that there is a whole installation or none. In an empty folder that is there already (the working
+//! folder, a mounted one, one behind a link) it is made in place, and taken away if that fails.
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +21,12 @@ use crate::args::InitArgs;
 use crate::exit::{Exit, Failure};
 use crate::files::{make_folder, shown, sync_folder, write_new};
 use crate::identity::IdentityFile;
-use crate::pki::{self, Authority, Holder, Key};
+use crate::pki::{self, Algorithm, Authority, Holder, Key};
+
+/// Folder of the database and its anchor.
+const DATA_FOLDER: &str = "data";
+/// The empty file in it that lets a log begin there.
+pub(crate) const BEGIN_FILE: &str = "begin";
 
 pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     make(args)?;
@@ -44,33 +51,96 @@ pub(crate) fn make(args: &InitArgs) -> Result<(), Failure> {
              without scheme, such as ledger.acme.example/prod.",
         ));
     }
+    if args.origin.contains("://") || host_of(&args.origin).is_empty() {
+        return Err(Failure::usage(
+            "the origin begins with a host, without scheme: give ledger.acme.example/prod, not \
+             https://ledger.acme.example/prod.",
+        ));
+    }
     if !is_name(&args.tenant) || !is_name(&args.gate) {
         return Err(Failure::usage(
             "tenant and gate are names of 1 to 128 characters of A-Z a-z 0-9 . _ -",
         ));
     }
-    refuse_to_overwrite(&args.dir)?;
-    let parent = args.dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if is_there_and_empty(&args.dir)? { make_inside(args) } else { make_beside(args) }
+}
+
+/// What `build` puts into the folder, `keys` aside.
+const PARTS: [&str; 8] = [
+    "countersign.toml",
+    "trust.toml",
+    "gate-ca.pem",
+    "people-ca.pem",
+    "identities",
+    "pki",
+    "tls",
+    DATA_FOLDER,
+];
+const KEYS_FOLDER: &str = "keys";
+
+/// Makes the installation in an empty folder, which stays the folder it is.
+fn make_inside(args: &InitArgs) -> Result<(), Failure> {
+    // The name may be one of a link, or `.`.
+    let dir = fs::canonicalize(&args.dir).map_err(|error| Failure::file(&args.dir, &error))?;
+    let keys = dir.join(KEYS_FOLDER);
+    // Of two that begin here at once only one makes this folder; the other must take nothing away.
+    let claimed = fs::DirBuilder::new().mode(0o700).create(&keys);
+    claimed.map_err(|error| Failure::file(&args.dir.join(KEYS_FOLDER), &error))?;
+    let made = build(args, &dir).and_then(|()| sync_folder(&dir));
+    if made.is_err() {
+        for path in PARTS.iter().map(|name| dir.join(name)).chain([keys]) {
+            // What is left of an attempt holds keys; there is nothing to say if it can't be removed.
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    } else {
+        // All in it is its owner's alone anyway. A mounted folder may be another's, and can't be
+        // closed; doctor says so.
+        let _ = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
+    }
+    named_as_asked(made, &dir, &args.dir)
+}
+
+/// Makes the installation beside its place, and moves it there.
+fn make_beside(args: &InitArgs) -> Result<(), Failure> {
+    // Without a slash at the end, which would put the temporary folder into the one to be made.
+    let dir: PathBuf = args.dir.components().collect();
+    let Some(name) = dir.file_name() else {
+        let name = shown(&args.dir);
+        return Err(Failure::usage(format!("{name:?} names no folder to make. Name a new one.")));
+    };
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     make_folder(parent)?;
-    let mut name = args.dir.as_os_str().to_owned();
+    let mut name = name.to_owned();
     name.push(format!(".new-{}", std::process::id()));
-    let building = PathBuf::from(name);
+    let building = dir.with_file_name(name);
     let made = build(args, &building).and_then(|()| {
         sync_folder(&building)?;
-        fs::rename(&building, &args.dir).map_err(|error| Failure::file(&args.dir, &error))?;
+        fs::rename(&building, &dir).map_err(|error| Failure::file(&dir, &error))?;
         sync_folder(parent)
     });
     if made.is_err() {
         // What is left of an attempt holds keys; there is nothing to say if it can't be removed.
         let _ = fs::remove_dir_all(&building);
     }
-    made
+    named_as_asked(made, &building, &dir)
 }
 
-fn refuse_to_overwrite(dir: &Path) -> Result<(), Failure> {
+/// It is asked for one folder, and names no other.
+fn named_as_asked(made: Result<(), Failure>, dir: &Path, asked: &Path) -> Result<(), Failure> {
+    let (other, asked) = (shown(dir), shown(asked));
+    made.map_err(|failure| Failure { message: failure.message.replace(&other, &asked), ..failure })
+}
+
+/// The host part of an origin, without a port: gates of this ledger are named under it.
+fn host_of(origin: &str) -> String {
+    origin.split(['/', ':']).next().unwrap_or_default().to_ascii_lowercase()
+}
+
+/// Whether the folder is there; one that is not empty is refused.
+fn is_there_and_empty(dir: &Path) -> Result<bool, Failure> {
     let taken = match fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(Failure::file(dir, &error)),
         Ok(mut entries) => entries.next().is_some(),
     };
@@ -81,7 +151,7 @@ fn refuse_to_overwrite(dir: &Path) -> Result<(), Failure> {
             shown(dir)
         )));
     }
-    Ok(())
+    Ok(true)
 }
 
 struct Made<'a> {
@@ -94,14 +164,16 @@ struct Made<'a> {
 }
 
 fn build(args: &InitArgs, dir: &Path) -> Result<(), Failure> {
-    // The host part of the origin, without a port: gates of this ledger are named under it.
-    let host = args.origin.split(['/', ':']).next().unwrap_or_default().to_ascii_lowercase();
+    let host = host_of(&args.origin);
     let gate_id = pki::identity(&host, &args.tenant, Role::Gate, &args.gate)?;
     let now = Duration::from_secs(u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0));
 
-    for folder in ["keys", "tls", "pki", "identities"] {
+    for folder in [KEYS_FOLDER, "tls", "pki", "identities", DATA_FOLDER] {
         make_folder(&dir.join(folder))?;
     }
+    // Only where this file is does a log begin: a ledger that finds its data folder empty because
+    // it was moved, or mistyped, must not begin a second history.
+    write_new(&dir.join(DATA_FOLDER).join(BEGIN_FILE), b"")?;
     let keys = [Key::generate()?, Key::generate()?, Key::generate()?];
     for (key, name) in keys.iter().zip(["log", "clock", "ledger"]) {
         write_new(&dir.join(format!("keys/{name}.pem")), key.pem.as_bytes())?;
@@ -113,13 +185,16 @@ fn build(args: &InitArgs, dir: &Path) -> Result<(), Failure> {
             .map_err(|fault| Failure::usage(format!("the origin serves for no key: {fault}")))
     };
 
-    let gate_ca = Authority::new(&format!("{host} gates (development)"), now)?;
-    let people_ca = Authority::new(&format!("{host} people (development)"), now)?;
-    let server_ca = Authority::new(&format!("{host} servers (development)"), now)?;
+    let authority = |of: &str, algorithm| {
+        Authority::new(&format!("{host} {of} (development)"), algorithm, now)
+    };
+    let gate_ca = authority("gates", Algorithm::Ed25519)?;
+    let people_ca = authority("people", Algorithm::Ed25519)?;
+    let server_ca = authority("servers", Algorithm::P256)?;
     for (authority, name) in
         [(&gate_ca, "gate-ca"), (&people_ca, "people-ca"), (&server_ca, "server-ca")]
     {
-        write_new(&dir.join(format!("pki/{name}.key.pem")), authority.key.pem.as_bytes())?;
+        write_new(&dir.join(format!("pki/{name}.key.pem")), authority.key_pem.as_bytes())?;
     }
     write_new(&dir.join("gate-ca.pem"), gate_ca.cert_pem.as_bytes())?;
     write_new(&dir.join("people-ca.pem"), people_ca.cert_pem.as_bytes())?;
@@ -130,7 +205,7 @@ fn build(args: &InitArgs, dir: &Path) -> Result<(), Failure> {
     }
     let server = server_ca.server(&names)?;
     write_new(&dir.join("tls/cert.pem"), server.cert_pem.as_bytes())?;
-    write_new(&dir.join("tls/key.pem"), server.key.pem.as_bytes())?;
+    write_new(&dir.join("tls/key.pem"), server.key_pem.as_bytes())?;
 
     let made = Made {
         args,
@@ -178,14 +253,14 @@ impl Made<'_> {
         for (name, text) in files {
             write_new(&folder.join(name), text.as_bytes())?;
         }
-        write_new(&folder.join("key.pem"), holder.key.pem.as_bytes())
+        write_new(&folder.join("key.pem"), holder.key_pem.as_bytes())
     }
 
     fn config(&self) -> Result<String, Failure> {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let config = ServerConfig {
             origin: self.args.origin.clone(),
-            data_dir: PathBuf::from("data"),
+            data_dir: PathBuf::from(DATA_FOLDER),
             grpc: loopback(7443),
             http: loopback(7480),
             head_interval_ms: 1_000,

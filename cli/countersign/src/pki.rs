@@ -1,7 +1,9 @@
 //! Keys and a development PKI: three authorities, a server, a gate, and the tenant's people.
 //!
 //! One key serves a gate for mutual TLS and for its seals, under one certificate, so that who
-//! connects and who seals can't drift apart. Authorities and leaves are Ed25519.
+//! connects and who seals can't drift apart, so authorities and leaves of gates and people are
+//! Ed25519. The server's are ECDSA P-256: TLS clients on BoringSSL (gRPC for Python and C++, Java)
+//! take no Ed25519 certificate of a server.
 
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use zeroize::Zeroizing;
 
@@ -51,31 +53,58 @@ impl Key {
     }
 }
 
+/// The algorithm of an authority and of all that it issues to.
+#[derive(Clone, Copy)]
+pub(crate) enum Algorithm {
+    /// For gates and people: their keys also seal.
+    Ed25519,
+    /// For servers, which every TLS client takes.
+    P256,
+}
+
+impl Algorithm {
+    /// A new key, and its PKCS#8 PEM.
+    fn generate(self) -> Result<(KeyPair, Zeroizing<String>), Failure> {
+        match self {
+            Self::Ed25519 => {
+                let key = Key::generate()?;
+                Ok((key.pair()?, key.pem))
+            }
+            Self::P256 => {
+                let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
+                let pair = pair.map_err(|error| failed(&error))?;
+                let pem = Zeroizing::new(pair.serialize_pem());
+                Ok((pair, pem))
+            }
+        }
+    }
+}
+
 /// A certificate and its key, PEM.
 pub(crate) struct Holder {
     pub(crate) cert_pem: String,
-    pub(crate) key: Key,
+    pub(crate) key_pem: Zeroizing<String>,
 }
 
 /// Who issues.
 pub(crate) struct Authority {
     pub(crate) cert_pem: String,
-    pub(crate) key: Key,
+    pub(crate) key_pem: Zeroizing<String>,
+    algorithm: Algorithm,
     issuer: Issuer<'static, KeyPair>,
     now: Duration,
 }
 
 impl Authority {
     /// A new authority of this name; `now` since the epoch.
-    pub(crate) fn new(name: &str, now: Duration) -> Result<Self, Failure> {
-        let key = Key::generate()?;
+    pub(crate) fn new(name: &str, algorithm: Algorithm, now: Duration) -> Result<Self, Failure> {
+        let (pair, key_pem) = algorithm.generate()?;
         let mut params = dated(name, now, AUTHORITY_LIFE)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let pair = key.pair()?;
         let certificate = params.self_signed(&pair).map_err(|error| failed(&error))?;
         let cert_pem = strict_pem(certificate.der())?;
-        Ok(Self { cert_pem, key, issuer: Issuer::new(params, pair), now })
+        Ok(Self { cert_pem, key_pem, algorithm, issuer: Issuer::new(params, pair), now })
     }
 
     /// A server's certificate for these DNS names, and for loopback.
@@ -108,10 +137,9 @@ impl Authority {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        let key = Key::generate()?;
-        let pair = key.pair()?;
+        let (pair, key_pem) = self.algorithm.generate()?;
         let issued = params.signed_by(&pair, &self.issuer).map_err(|error| failed(&error))?;
-        Ok(Holder { cert_pem: strict_pem(issued.der())?, key })
+        Ok(Holder { cert_pem: strict_pem(issued.der())?, key_pem })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
+use countersign_core::codes::Code;
 use countersign_core::encoding::escaped;
 use countersign_server::run::{Ready, run_ledger};
 use serde_json::json;
@@ -10,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::ServeArgs;
 use crate::exit::{Exit, Failure};
-use crate::files::{replace, shown};
+use crate::files::{SMALL_FILE_BYTES_MAX, read_text, replace, shown};
 use crate::identity::Identity;
 use crate::settings;
 
@@ -46,7 +47,10 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let ended = run_ledger(checked, on_ready).await;
     if let Some(path) = &args.ready_file {
         // Gone is the promise that somebody serves there; an error here changes nothing any more.
-        let _ = std::fs::remove_file(path);
+        // Where this one never served, the file is of the ledger that does.
+        if pid_in(path) == Some(std::process::id()) {
+            let _ = std::fs::remove_file(path);
+        }
     }
     match (ended, unwritten) {
         (Ok(()), None) => Ok(Exit::Success),
@@ -54,13 +58,28 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
         (Err(error), _) => {
             let code = error.code().map(|code| format!(" (countersign explain {})", code.as_str()));
             let message = format!("{}{}", escaped(&error.to_string()), code.unwrap_or_default());
-            Err(Failure::io(message))
+            // Which keys there are and who may read them is configuration.
+            let wrong = error.code() == Some(Code::ConfigInvalid);
+            Err(if wrong { Failure::usage(message) } else { Failure::io(message) })
         }
     }
 }
 
-/// A ready file of an earlier run would be believed.
+/// The process that a ready file names.
+fn pid_in(path: &Path) -> Option<u32> {
+    let text = read_text(path, SMALL_FILE_BYTES_MAX).ok()?;
+    let ready: serde_json::Value = serde_json::from_str(&text).ok()?;
+    ready.get("pid")?.as_u64()?.try_into().ok()
+}
+
+/// A ready file of an earlier run would be believed. That of a ledger which runs is true, and this
+/// one is about to find the store locked.
 fn remove_stale(path: &Path) -> Result<(), Failure> {
+    // In a container an earlier run had the same id as this one, which has written nothing yet.
+    let other = pid_in(path).filter(|pid| *pid != std::process::id());
+    if other.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists()) {
+        return Ok(());
+    }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::file(path, &error))

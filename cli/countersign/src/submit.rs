@@ -22,7 +22,7 @@ use countersign_proto::convert::{EvidenceQuery, RecordRef, SubmittedRecord};
 
 use self::answers::{Answer, Printer, Status};
 use self::journal::{Header, Journal, Kept};
-use self::lines::Lines;
+use self::lines::{Lines, no_object};
 use crate::args::SubmitArgs;
 use crate::connect::connect;
 use crate::exit::{Exit, Failure};
@@ -33,13 +33,25 @@ use crate::identity::Identity;
 const RESEALS_MAX: u32 = 8;
 
 pub(crate) async fn run(args: SubmitArgs) -> Result<Exit, Failure> {
-    let lines = Lines::open(&args.file)?;
+    if args.file.as_os_str() == "-" {
+        return Err(Failure::usage(
+            "standard input is not taken: after an interruption the same lines are submitted again, \
+             and they must still be there. Write them to a file first. (A file of that name is \
+             ./-)",
+        ));
+    }
+    let mut lines = Lines::open(&args.file)?;
+    if lines.is_empty()? {
+        eprintln!("countersign: {} is empty: nothing was submitted.", shown(&args.file));
+        return Ok(Exit::Indeterminate);
+    }
     let identity = Identity::read(&args.connection.identity)?;
     let gate_identity = identity.gate()?;
     let _alone = lock(&identity)?;
-    make_folder(&args.out)?;
     let (_, client) = connect(&args.connection).await?;
     let gate = Gate::open(client.clone(), gate_identity, Retry::default()).await?;
+    // Only now: an attempt that reached no ledger leaves nothing behind.
+    make_folder(&args.out)?;
     let header = Header {
         origin: identity.file.origin.clone(),
         tenant: identity.file.tenant.clone(),
@@ -127,7 +139,8 @@ impl Submission {
                     continue;
                 }
                 let drafted = line.text.and_then(|text| {
-                    self.gate.draft(Kind::Verdict, &text).map_err(|error| error.to_string())
+                    let drafted = self.gate.draft(Kind::Verdict, &text);
+                    drafted.map_err(|error| no_object(&text).unwrap_or_else(|| error.to_string()))
                 });
                 match drafted {
                     Ok(draft) => {
@@ -160,7 +173,9 @@ impl Submission {
 
     /// Submits what an earlier run had sealed: the same records at the same places.
     async fn finish_earlier(&mut self, kept: journal::Contents) -> Result<(), Failure> {
-        for refused in kept.refused {
+        // A refusal that time or another submission may have cured is no answer for ever: such a
+        // line is drafted and sealed anew when it is read.
+        for refused in kept.refused.into_iter().filter(|refused| !refused.is_curable()) {
             let answer = Answer::refused(&refused);
             self.settled.insert(refused.line, (refused.digest, answer));
         }

@@ -56,6 +56,7 @@ fn init_makes_a_whole_installation_for_its_owner_alone() {
     assert!(output.stdout.is_empty(), "speech belongs to standard error");
     for name in [
         "countersign.toml",
+        "data/begin",
         "trust.toml",
         "gate-ca.pem",
         "people-ca.pem",
@@ -83,6 +84,7 @@ fn init_makes_a_whole_installation_for_its_owner_alone() {
         let expected = if path.is_dir() { 0o700 } else { 0o600 };
         assert_eq!(mode, expected, "{}", path.display());
     }
+    assert_eq!(fs::read(dir.join("data/begin")).unwrap(), b"", "it lets a log begin there");
     // Nothing of the making is left beside it.
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
 }
@@ -106,6 +108,87 @@ fn init_never_overwrites() {
 }
 
 #[test]
+fn init_takes_every_spelling_of_an_empty_folder() {
+    let parent = tempfile::tempdir().unwrap();
+    let at = |name: &str| parent.path().join(name);
+    for name in ["here", "there", "target"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("target", at("link")).unwrap();
+    let run = |folder: &Path, dir: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.args(["init", "--origin", ORIGIN, "--tenant", "acme", "--gate", "prod-1"]);
+        command.args(["--dir", dir]).current_dir(folder).output().unwrap()
+    };
+    let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(at(name)).unwrap());
+    let before = inode("here");
+    for (folder, dir, made) in [
+        (at("here"), ".", "here"),
+        (at(""), "there/", "there"),
+        (at(""), "link", "target"),
+        (at(""), "new/", "new"),
+        (at(""), "deep/new/.", "deep/new"),
+    ] {
+        let output = run(&folder, dir);
+        assert!(output.status.success(), "{dir}: {}", text(&output.stderr));
+        assert!(at(made).join("trust.toml").is_file(), "{dir}");
+        let mode = fs::metadata(at(made)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{dir}");
+        assert_eq!(fs::read_dir(at(made)).unwrap().count(), 9, "{dir}");
+        assert_eq!(run(&folder, dir).status.code(), Some(2), "{dir}: never overwritten");
+    }
+    assert_eq!(inode("here"), before, "whoever stands in it still does");
+    assert!(at("link").is_symlink());
+    assert_eq!(run(parent.path(), "").status.code(), Some(2));
+    // What fails leaves the folder as it was. No certificate can name a host of that form.
+    fs::create_dir(at("fails")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.args(["init", "--origin", "ledger_\u{7e}x", "--tenant", "acme", "--gate", "g"]);
+    let output = command.args(["--dir", "."]).current_dir(at("fails")).output().unwrap();
+    assert!(!output.status.success());
+    assert_eq!(fs::read_dir(at("fails")).unwrap().count(), 0);
+}
+
+#[test]
+fn only_the_servers_keys_are_ecdsa() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("ledger");
+    assert!(init(&dir).status.success());
+    // The names of the algorithms in DER: id-Ed25519, and ecdsa-with-SHA256.
+    let has = |name: &str, oid: &[u8]| {
+        let certificate =
+            split_pem_bundle(&fs::read_to_string(dir.join(name)).unwrap()).unwrap().remove(0);
+        certificate.der().windows(oid.len()).any(|window| window == oid)
+    };
+    let (ed25519, ecdsa) = ([0x2b, 0x65, 0x70], [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]);
+    for name in ["tls/cert.pem", "tls/ca.pem", "identities/gate/ca.pem"] {
+        assert!(has(name, &ecdsa) && !has(name, &ed25519), "{name}");
+    }
+    for name in ["gate-ca.pem", "people-ca.pem", "identities/gate/cert.pem"] {
+        assert!(has(name, &ed25519) && !has(name, &ecdsa), "{name}");
+    }
+}
+
+#[test]
+fn keys_that_may_not_serve_are_a_fault_of_the_configuration() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("ledger");
+    assert!(init(&dir).status.success());
+    let serve = || {
+        let free = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+        let output = countersign(&[&["serve", "--dir", dir.to_str().unwrap()], &free[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("CONFIG_INVALID"), "{}", text(&output.stderr));
+    };
+    let key = dir.join("keys/log.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    serve();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::copy(dir.join("keys/clock.pem"), &key).unwrap();
+    serve();
+}
+
+#[test]
 fn init_refuses_names_that_no_certificate_could_carry() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("ledger");
@@ -116,12 +199,32 @@ fn init_refuses_names_that_no_certificate_could_carry() {
         ("ledger.example", "a/b", "g"),
         ("ledger.example", "acme", ".."),
         ("/prod", "acme", "g"),
+        (":7443", "acme", "g"),
+        ("https://ledger.example", "acme", "g"),
     ] {
         let output = countersign(&[
             "init", "--dir", dir, "--origin", origin, "--tenant", tenant, "--gate", gate,
         ]);
         assert_eq!(output.status.code(), Some(2), "{origin} {tenant} {gate}");
         assert!(!Path::new(dir).exists());
+        let said = text(&output.stderr);
+        let of_origin = origin.contains("://") || origin.starts_with(['/', ':']);
+        assert_eq!(said.contains("begins with a host, without scheme"), of_origin, "{said}");
+    }
+}
+
+#[test]
+fn init_names_the_folder_that_was_asked_for_when_it_fails() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("file");
+    fs::write(&file, "").unwrap();
+    // One byte less than a name may have, so that the folder beside it has too long a name.
+    for dir in [file.join("ledger"), parent.path().join("x".repeat(254))] {
+        let output = init(&dir);
+        assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+        let said = text(&output.stderr);
+        assert!(!said.contains(".new-"), "{said}");
+        assert!(said.contains(dir.parent().unwrap().to_str().unwrap()), "{said}");
     }
 }
 
@@ -175,6 +278,19 @@ fn config_show_prints_what_is_in_force() {
     assert_eq!(grpc(&show(&[], &env)), "127.0.0.1:1001");
     assert_eq!(grpc(&show(&["--grpc", "127.0.0.1:1002"], &env)), "127.0.0.1:1002");
 
+    // Whoever copies what is shown to another folder still means the same files.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.args(["config", "show", "--dir", "ledger"]).current_dir(parent.path());
+    let shown: toml::Table = text(&command.output().unwrap().stdout).parse().unwrap();
+    let absolute = |name: &str| Path::new(dir).join(name).to_str().unwrap().to_owned();
+    assert_eq!(shown["data_dir"].as_str(), Some(&*absolute("data")));
+    assert_eq!(shown["keys"]["log"].as_str(), Some(&*absolute("keys/log.pem")));
+    assert_eq!(shown["tls"]["client_roots"][0].as_str(), Some(&*absolute("gate-ca.pem")));
+    let output = command.args(["--data-dir", "elsewhere"]).output().unwrap();
+    let shown: toml::Table = text(&output.stdout).parse().unwrap();
+    let elsewhere = parent.path().join("elsewhere");
+    assert_eq!(shown["data_dir"].as_str(), elsewhere.to_str());
+
     let path = Path::new(dir).join("countersign.toml");
     let good = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("colour = \"red\"\n{good}")).unwrap();
@@ -220,8 +336,76 @@ fn doctor_names_each_fault_and_its_remedy() {
     fs::copy(dir.join("identities/auditor/cert.pem"), &cert).unwrap();
     assert!(doctor(1).contains("another identity than cert.pem"));
     fs::write(&cert, good).unwrap();
+
+    let data = dir.join("data");
+    fs::remove_file(data.join("begin")).unwrap();
+    assert!(doctor(1).contains("LOG_ABSENT"));
+    fs::create_dir(data.join("db")).unwrap();
+    fs::write(data.join("db/CURRENT"), "").unwrap();
+    assert!(doctor(1).contains("ANCHOR_MISSING"));
+    fs::write(data.join("anchor"), "").unwrap();
+    doctor(0);
+    fs::remove_dir_all(data.join("db")).unwrap();
+    assert!(doctor(1).contains("an anchor and no database"));
+    fs::remove_dir_all(&data).unwrap();
+    assert!(doctor(1).contains("data is not there"));
+
     fs::remove_file(dir.join("tls/cert.pem")).unwrap();
     assert!(doctor(1).contains("tls/cert.pem"));
+}
+
+#[test]
+fn doctor_counts_in_words_and_has_nothing_to_say_of_nothing() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("ledger");
+    let dir = dir.to_str().unwrap();
+    for arguments in [&["doctor"][..], &["config", "show"], &["serve"]] {
+        let output = countersign(&[arguments, &["--dir", dir]].concat());
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("countersign init") && said.contains(dir), "{said}");
+    }
+    assert!(init(Path::new(dir)).status.success());
+    assert!(text(&countersign(&["doctor", "--dir", dir]).stderr).contains("0 faults, 0 warnings."));
+    fs::remove_file(Path::new(dir).join("data/begin")).unwrap();
+    assert!(text(&countersign(&["doctor", "--dir", dir]).stderr).contains("1 fault, 0 warnings."));
+}
+
+#[test]
+fn the_help_says_the_exit_codes_and_the_forms_of_an_address() {
+    for arguments in [&["--help"][..], &["submit", "--help"], &["evidence", "--help"]] {
+        let said = countersign(arguments);
+        assert!(text(&said.stdout).contains("Exit codes:"), "{arguments:?}");
+    }
+    let submit = countersign(&["submit", "--help"]);
+    assert!(text(&submit.stdout).contains("http://host:port"));
+    assert!(text(&submit.stdout).contains("--insecure-dev"));
+}
+
+#[test]
+fn a_submission_that_can_not_begin_leaves_nothing() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("ledger");
+    assert!(init(&dir).status.success());
+    let (gate, out) = (dir.join("identities/gate"), parent.path().join("out"));
+    let file = parent.path().join("verdicts.jsonl");
+    let submit = |file: &Path, expected: i32| {
+        let [file, gate, out] = [file, &gate, &out].map(|path| path.to_str().unwrap());
+        let what = ["submit", file, "--server", "127.0.0.1:1", "--identity", gate, "--out", out];
+        let output = countersign(&what);
+        assert_eq!(output.status.code(), Some(expected), "{}", text(&output.stderr));
+        assert!(!Path::new(out).exists());
+        text(&output.stderr).to_owned()
+    };
+    fs::write(&file, "{}\n").unwrap();
+    let said = submit(&file, 4);
+    assert!(
+        said.contains("connection was refused") && said.contains("countersign serve"),
+        "{said}"
+    );
+    fs::write(&file, "").unwrap();
+    assert!(submit(&file, 3).contains("nothing was submitted"));
+    assert!(submit(Path::new("-"), 2).contains("standard input is not taken"));
 }
 
 #[test]

@@ -52,6 +52,7 @@ struct House(TempDir);
 struct Serving {
     child: Child,
     grpc: String,
+    http: String,
     ready_file: PathBuf,
 }
 
@@ -120,7 +121,8 @@ impl House {
         assert_eq!(ready["pid"], child.id());
         assert_eq!(ready["origin"], "ledger.acme.example/prod");
         assert!(ready["http"].is_string());
-        Serving { child, grpc: ready["grpc"].as_str().unwrap().to_owned(), ready_file }
+        let address = |name: &str| ready[name].as_str().unwrap().to_owned();
+        Serving { child, grpc: address("grpc"), http: address("http"), ready_file }
     }
 
     fn submission(&self, lines: usize, server: &str) -> Command {
@@ -233,21 +235,43 @@ fn a_ledger_that_is_killed_under_a_submission_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn a_second_ledger_leaves_the_first_ones_ready_file() {
+    let house = House::new();
+    let first = house.serve("127.0.0.1:0", &[]);
+    let before = fs::read(&first.ready_file).unwrap();
+    let mut second = countersign();
+    second.arg("serve").arg("--dir").arg(house.root()).arg("--ready-file").arg(&first.ready_file);
+    let output = second.args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("STORE_LOCKED"), "{}", said(&output));
+    assert_eq!(fs::read(&first.ready_file).unwrap(), before);
+    let ready_file = first.ready_file.clone();
+    assert_eq!(first.stop(), Some(0));
+    // What a ledger that is gone has left is removed, even by a start that fails.
+    fs::write(&ready_file, before).unwrap();
+    fs::remove_file(house.root().join("keys/log.pem")).unwrap();
+    assert_eq!(second.output().unwrap().status.code(), Some(2));
+    assert!(!ready_file.exists());
+}
+
+#[test]
 fn who_may_not_is_refused_with_a_sentence() {
     let house = House::new();
     let stranger = House::new();
     let ledger = house.serve("127.0.0.1:0", &[]);
     // Only a gate seals.
-    let mut command = house.submission(1, &ledger.grpc);
-    let output = command.arg("--identity").arg(house.identity("auditor")).output().unwrap();
+    let file = house.0.path().join("one.jsonl");
+    fs::write(&file, "{}\n").unwrap();
+    let what = ["submit", file.to_str().unwrap(), "--out", "never-made"];
+    let output = house.call(&what, "auditor", &ledger.grpc);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("is the identity of an auditor"), "{}", said(&output));
     // Another installation's authority is nobody here, and its server roots do not know this one.
     let output = stranger.call(&["head"], "gate", &ledger.grpc);
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
     assert!(said(&output).contains("explain UNREACHABLE"));
-    // Plain TCP to a TLS port.
-    let output = house.call(&["head"], "gate", &format!("http://{}", ledger.grpc));
-    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("not of a trusted root"), "{}", said(&output));
+    unreachable(&house, &stranger, &ledger);
     // A second ledger on the same data.
     let second = countersign()
         .args(["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"])
@@ -257,6 +281,39 @@ fn who_may_not_is_refused_with_a_sentence() {
     assert_ne!(second.status.code(), Some(0));
     assert!(said(&second).contains("STORE_LOCKED"), "{}", said(&second));
     assert_eq!(house.submit(3, &ledger.grpc).len(), 3, "the first one goes on");
+}
+
+/// Each way of not reaching a ledger has a sentence and a remedy of its own.
+fn unreachable(house: &House, stranger: &House, ledger: &Serving) {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (plain, http) = (format!("http://{}", ledger.grpc), format!("http://{}", ledger.http));
+    let head = |server: &str, sentence: &str| {
+        let output = house.call(&["head"], "gate", server);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(4), "{server}: {said}");
+        assert!(said.contains(sentence) && said.contains("UNREACHABLE"), "{server}: {said}");
+        for debug in ["Error", "transport", "kind:", "Some(", "countersign doctor"] {
+            assert!(!said.contains(debug), "{server}: {said}");
+        }
+    };
+    head(&nobody.to_string(), "the connection was refused");
+    // Plain TCP to a TLS port, TLS to a plain one, and the HTTP port. Whether what answers is read
+    // before the connection is reset is a race, so both are said to be about the port.
+    for server in [&plain, &ledger.http, &http] {
+        head(server, "gRPC port");
+    }
+    // A name that the certificate does not bear.
+    let identity = house.identity("gate").join("identity.toml");
+    let text = fs::read_to_string(&identity).unwrap();
+    fs::write(&identity, format!("{text}server_name = \"other.example\"\n")).unwrap();
+    head(&ledger.grpc, "does not bear the name");
+    fs::write(&identity, text).unwrap();
+    // An identity of another authority, called with the right roots.
+    let theirs = stranger.identity("gate").join("ca.pem");
+    fs::copy(house.identity("gate").join("ca.pem"), theirs).unwrap();
+    let output = stranger.call(&["head"], "gate", &ledger.grpc);
+    // Whether the ledger's alert comes through, or the connection's end before it, is a race.
+    assert!(said(&output).contains("client_roots"), "{}", said(&output));
 }
 
 #[test]
@@ -316,6 +373,9 @@ fn the_demonstration_goes_through_and_leaves_its_files() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    // What to try next can be pasted wherever the programs are.
+    let next = format!("  {} serve --dir {}", program.display(), dir.display());
+    assert!(said(&output).contains(&next), "{}", said(&output));
     let data = String::from_utf8(output.stdout).unwrap();
     assert!(data.contains("refused elasticbeanstalk:TerminateEnvironment on cost-explorer (prod)"));
     assert!(data.contains("RESULT INVALID step 3 SEAL_SIGNATURE"));

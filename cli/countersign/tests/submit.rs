@@ -181,9 +181,18 @@ async fn a_bad_line_is_rejected_alone_and_named() {
         assert_eq!(answers[1]["index"], Value::Null);
         assert!(said.contains("line 2: rejected, LINE_MALFORMED"), "{said}");
     }
-    fs::remove_dir_all(stage.out()).unwrap();
-    let (_, _, said) = stage.submit(&stage.input(&[bad[3].clone()])).await;
-    assert!(said.contains("colour"), "{said}");
+    for (line, reason) in [
+        (&bad[3], "colour"),
+        (&bad[0], "line 1: rejected, LINE_MALFORMED: the line is not one JSON object: EOF"),
+        (&r#"{"a" 1}"#.to_owned(), "at column 6"),
+        (&bad[1], "the line is empty"),
+        (&bad[2], "not one JSON object"),
+        (&bad[6], "JSON_DUPLICATE_KEY"),
+    ] {
+        fs::remove_dir_all(stage.out()).unwrap();
+        let (_, _, said) = stage.submit(&stage.input(std::slice::from_ref(line))).await;
+        assert!(said.contains(reason) && !said.contains("its maker"), "{said}");
+    }
 }
 
 #[tokio::test]
@@ -206,6 +215,26 @@ async fn a_refused_line_does_not_keep_the_others_out() {
         assert_eq!(second["status"], "repeated");
         assert_eq!((&first["index"], &first["seq"]), (&second["index"], &second["seq"]));
     }
+}
+
+#[tokio::test]
+async fn a_refusal_that_was_cured_is_not_replayed() {
+    let stage = Stage::new().await;
+    stage.ledger.with(|state| state.refuse = Some(("Act1".to_owned(), Code::CertExpired)));
+    let file = stage.input(&(0..3).map(verdict).collect::<Vec<_>>());
+    let (code, answers, _) = stage.submit(&file).await;
+    assert_eq!((code, statuses(&answers)), (1, vec!["logged", "rejected", "logged"]));
+    assert_eq!(answers[1]["code"], "CERT_EXPIRED");
+    // Not cured yet: it is asked again, and refused again.
+    let (code, answers, _) = stage.submit(&file).await;
+    assert_eq!((code, statuses(&answers)), (1, vec!["repeated", "rejected", "repeated"]));
+    stage.ledger.with(|state| state.refuse = None);
+    let (code, answers, said) = stage.submit(&file).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(statuses(&answers), ["repeated", "logged", "repeated"]);
+    assert_eq!(answers[1]["seq"], 2);
+    let (code, answers, _) = stage.submit(&file).await;
+    assert_eq!((code, statuses(&answers)), (0, vec!["repeated"; 3]));
 }
 
 #[tokio::test]
@@ -333,6 +362,36 @@ async fn head_and_evidence_are_shown_verified() {
     assert_eq!((&answer["index"], &answer["result"]), (&Value::from(3), &Value::from("VALID")));
     let bytes = fs::read(answer["evidence"].as_str().unwrap()).unwrap();
     assert_eq!(verify_file(&bytes, Some(&stage.trust())).result, Verdict::Valid);
+
+    // Without a trust file it is said what was checked, and that is what was asked for.
+    let output = stage.run(&[&arguments, &call[..]].concat()).await;
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("against the log's key, not against a trust file"), "{text}");
+    assert!(!text.contains("INDETERMINATE"), "{text}");
+    // With one that names no gates, nothing can be said of the gate.
+    let all = fs::read_to_string(&trust).unwrap();
+    let part = all.split("[gates]").next().unwrap();
+    let other = stage.root().join("other.toml");
+    fs::write(&other, part).unwrap();
+    let trusted = ["--trust", other.to_str().unwrap()];
+    let output = stage.run(&[&arguments, &call[..], &trusted].concat()).await;
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("INDETERMINATE"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("GATES_ABSENT"));
+    // Another log's file, and this log's name with another key: the ledger is not to blame.
+    let elsewhere = stage.dir.path().join("elsewhere");
+    let elsewhere = elsewhere.to_str().unwrap();
+    for (origin, said) in [("other.example", "does not name this log"), (ORIGIN, "another key")] {
+        fs::remove_dir_all(elsewhere).ok();
+        let place = ["init", "--dir", elsewhere, "--origin", origin];
+        let names = ["--tenant", "acme", "--gate", "prod-1"];
+        assert!(stage.run(&[&place[..], &names].concat()).await.status.success());
+        let theirs = format!("{elsewhere}/trust.toml");
+        let output = stage.run(&[&arguments, &call[..], &["--trust", &theirs]].concat()).await;
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(said));
+    }
 
     let arguments = ["evidence", "01a1f6af-1068-7351-869a-0000000000ff", "--out", "x"];
     let output = stage.run(&[&arguments, &call[..]].concat()).await;

@@ -43,6 +43,18 @@ impl PreparedBatch {
     ) -> Result<Arc<Self>, Fault> {
         let roots =
             records.iter().map(|each| each.record.build_root()).collect::<Result<_, _>>()?;
+        Self::seal_built(stream, first_seq, key, records, roots)
+    }
+
+    /// The same with the records' roots as they were built to chain them: to build a root hashes
+    /// every field of a record twice, and once is enough.
+    pub(crate) fn seal_built(
+        stream: StreamId,
+        first_seq: u64,
+        key: &SigningKey,
+        records: Vec<SubmittedRecord>,
+        roots: Vec<RecordRoot>,
+    ) -> Result<Arc<Self>, Fault> {
         let sealed = SealedBatch::seal(key, roots)?;
         Ok(Arc::new(Self { stream, first_seq, sealed, records, seals: OnceLock::new() }))
     }

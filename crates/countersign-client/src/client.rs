@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use countersign_core::cert::Certificate;
 use countersign_core::codes::{Code, Fault};
-use countersign_core::encoding::escaped;
 use countersign_core::entry::Entry;
 use countersign_core::evidence::Evidence;
 use countersign_core::hash::{Context, Hash, LeafIndex, RecordRoot, TreeSize};
@@ -17,7 +16,6 @@ use countersign_core::verify::{Report, Verdict, verify_file};
 use countersign_proto::convert::{
     BatchAnswer, EvidenceQuery, RecordRef, StreamOpened, StreamOpening,
 };
-use countersign_proto::errors::Refusal;
 use countersign_proto::v1;
 use countersign_proto::v1::ledger_service_client::LedgerServiceClient;
 use prost::bytes::Bytes;
@@ -31,6 +29,7 @@ use crate::config::ClientConfig;
 use crate::error::ClientError;
 use crate::heads::{Keyring, VerifiedHead};
 use crate::memory::HeadMemory;
+use crate::reach::{from_status, not_connected, timed_out};
 use crate::tracker::{Floor, Tracker};
 
 /// Bytes of one answer: evidence files of an action come in one message, up to the 4 MiB that the
@@ -88,7 +87,7 @@ impl Client {
         let keys = Keyring::new(config.log, config.clocks);
         let memory = config.head_memory.map(HeadMemory::new);
         let remembered = memory.as_ref().map(|memory| memory.read(&keys)).transpose()?.flatten();
-        let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
+        let channel = endpoint.connect().await.map_err(|error| not_connected(&error))?;
         let grpc = LedgerServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
         let client = Self {
             inner: Arc::new(Inner {
@@ -434,10 +433,14 @@ impl HeadWatch {
     }
 }
 
+/// What an endpoint may look like.
+const FORMS: &str = "give https://host:port, or http://host:port for a ledger that serves with \
+     --insecure-dev";
+
 fn endpoint(config: &ClientConfig) -> Result<Endpoint, ClientError> {
     let wrong = |what: &str| ClientError::Config(format!("endpoint: {what}"));
     let endpoint = Endpoint::from_shared(config.endpoint.clone())
-        .map_err(|_| wrong("give https://host:port"))?
+        .map_err(|_| wrong(FORMS))?
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
@@ -451,7 +454,7 @@ fn endpoint(config: &ClientConfig) -> Result<Endpoint, ClientError> {
         // unprotected.
         Some("http") if config.identity.is_none() => return Ok(endpoint),
         Some("http") => return Err(wrong("an identity is only shown over https")),
-        _ => return Err(wrong("give https://host:port")),
+        _ => return Err(wrong(FORMS)),
     }
     let roots = config.server_roots.as_ref().ok_or_else(|| {
         ClientError::Config("server_roots: give the roots of the server's certificate".to_owned())
@@ -466,25 +469,7 @@ fn endpoint(config: &ClientConfig) -> Result<Endpoint, ClientError> {
     endpoint.tls_config(tls).map_err(|error| ClientError::Config(chain_of(&error)))
 }
 
-/// Reads a status: a refusal by the ledger, or else a failure of the transport.
-pub(crate) fn from_status(status: &Status) -> ClientError {
-    match Refusal::from_status(status) {
-        Some(refusal) => ClientError::Refused(refusal),
-        None => ClientError::Unreachable {
-            detail: escaped(&format!("{:?}: {}", status.code(), chain_of(status))),
-        },
-    }
-}
-
-pub(crate) fn timed_out(after: Duration) -> ClientError {
-    ClientError::Unreachable { detail: format!("none came within {} ms", after.as_millis()) }
-}
-
-fn unreachable(error: &tonic::transport::Error) -> ClientError {
-    ClientError::Unreachable { detail: escaped(&chain_of(error)) }
-}
-
-/// An error with its causes: the transport's outermost one says only "transport error".
+/// An error with its causes: the outermost one says only "transport error".
 fn chain_of(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -54,9 +54,9 @@ pub enum MemoryFault {
 pub enum ClientError {
     /// No answer came: a broken connection, a timeout, a proxy. Whether the call was carried out
     /// is unknown; who submitted records submits the same ones again.
-    #[error("the ledger gave no answer: {detail}. {}", Code::Unreachable.remedy())]
+    #[error("the ledger gave no answer: {detail}.")]
     Unreachable {
-        /// What the transport said.
+        /// What was met on the way, and what to do about it.
         detail: String,
     },
     /// The ledger refused the call.
@@ -89,7 +89,8 @@ pub enum ClientError {
     /// The time to find out was over. The records may be in the log or not.
     #[error(
         "it is not known whether {count} records from seq {first_seq} of stream {} are in the \
-         log: {last}. Treat them as refused, and submit the same records again later", .stream.hex()
+         log. Treat them as refused, and submit the same records again later. Last met: {last}",
+        .stream.hex()
     )]
     FateUnknown {
         /// The stream.

@@ -182,15 +182,19 @@ impl Gate {
         let mut seq = first_seq;
         let stream = self.stream.hex();
         let mut records = Vec::with_capacity(drafts.len());
+        let mut roots = Vec::with_capacity(drafts.len());
         for draft in drafts {
             let seed = random().map_err(|error| ClientError::Random(error.to_string()))?;
             let record =
                 draft.placed(&stream, seq, &prev.hex(), seed).map_err(ClientError::Record)?;
-            prev = record.root();
+            prev = record.build_root().map_err(ClientError::Record)?;
+            roots.push(prev);
             seq = seq.checked_add(1).ok_or(ClientError::Record(Code::ValueShape.into()))?;
             records.push(SubmittedRecord { record, people: draft.people().to_vec() });
         }
-        self.seal(first_seq, records)
+        let key = &self.identity.seal_key;
+        PreparedBatch::seal_built(self.stream, first_seq, key, records, roots)
+            .map_err(ClientError::Record)
     }
 
     /// Seals records that have their place already: what an outbox kept.

@@ -33,6 +33,7 @@ mod gate;
 mod heads;
 mod memory;
 mod prove;
+mod reach;
 mod stream;
 mod tracker;
 

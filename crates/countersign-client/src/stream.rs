@@ -8,8 +8,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 
 use crate::answer::{BatchOutcome, PreparedBatch};
-use crate::client::{Client, from_status, timed_out};
+use crate::client::Client;
 use crate::error::ClientError;
+use crate::reach::{from_status, timed_out};
 use crate::tracker::Floor;
 
 /// A batch that was sent and is not yet answered.

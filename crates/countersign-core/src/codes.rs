@@ -198,6 +198,7 @@ codes! {
     StoreFailed "STORE_FAILED" "The store failed to read or write." "Look at the disk; the ledger's log says which call failed.";
     StoreCorrupt "STORE_CORRUPT" "What the store returned is not what was written." "Restore from a backup, and compare with a mirror before serving.";
     StoreLocked "STORE_LOCKED" "Another process has this data directory open." "Stop it first: one ledger writes one log.";
+    LogAbsent "LOG_ABSENT" "The data folder holds no log, and nothing says that one is to begin there." "Check data_dir: a log that was moved must not begin anew. For a new log run countersign init, which leaves the file data/begin.";
     AnchorMissing "ANCHOR_MISSING" "The database has entries, but the anchor beside it is missing." "Put the anchor back, or restore both together.";
     AnchorCorrupt "ANCHOR_CORRUPT" "Neither slot of the anchor can be read." "Restore the anchor with the database, from one backup.";
     AnchorAhead "ANCHOR_AHEAD" "The database is smaller than its anchor: acknowledged entries are gone." "Do not serve from it; restore the newest database.";

@@ -3,7 +3,7 @@
 use crate::codes::{Code, Fault};
 use crate::encoding::{b64, from_b64_array, from_decimal};
 use crate::hash::{Hash, LeafHash, LeafIndex, TreeSize};
-use crate::merkle::{verify_consistency, verify_inclusion};
+use crate::merkle::{empty_root, verify_consistency, verify_inclusion};
 use crate::note::SignedCheckpoint;
 
 /// Hashes that a proof may have: no tree has more than 2^63 leaves.
@@ -119,6 +119,16 @@ impl ConsistencyProof {
         }
         if self.old_size != old.size || self.new_size != new.size {
             return Err(Code::ConsistencySizes.into());
+        }
+        // From the empty tree nothing needs proof (CONS-3); its root is the hash of nothing.
+        if old.size.0 == 0 {
+            let empty = empty_root();
+            let joined = old.root == empty && (new.size.0 > 0 || new.root == empty);
+            return match (joined, self.hashes.is_empty()) {
+                (true, true) => Ok(()),
+                (true, false) => Err(Code::ProofLength.into()),
+                (false, _) => Err(Code::ConsistencyMismatch.into()),
+            };
         }
         verify_consistency(old.size, new.size, &old.root, &new.root, &self.hashes)
     }

@@ -185,6 +185,10 @@ impl Trust {
         let skew_s = file.limits.and_then(|limits| limits.clock_skew_s).unwrap_or(300);
         let revoked = file.revoked.iter().map(|section| {
             let key = from_b64(&section.key).ok_or(Code::Base64.at_field("key"))?;
+            // A key that nothing can have would revoke nothing, and nobody would notice.
+            if !is_public_key(&key) {
+                return Err(Code::TrustMalformed.at_field("revoked.key"));
+            }
             let from = Micros::parse(&section.from).ok_or(Code::TrustMalformed.at_field("from"))?;
             Ok::<_, Fault>(Revoked { key, from })
         });
@@ -203,10 +207,25 @@ impl Trust {
         self.logs.iter().filter(move |log| log.vkey.name == origin)
     }
 
+    /// The keys of all logs, their clocks and ledgers, which never count as a witness (TRUST-5).
+    pub fn own_keys(&self) -> Vec<[u8; 32]> {
+        let of = |log: &TrustedLog| {
+            let others = log.clocks.iter().chain(&log.ledgers);
+            std::iter::once(&log.vkey).chain(others).map(|vkey| vkey.key).collect::<Vec<_>>()
+        };
+        self.logs.iter().flat_map(of).collect()
+    }
+
     /// From when a key is revoked, where it is.
     pub fn revoked_from(&self, key: &[u8]) -> Option<Micros> {
         self.revoked.iter().filter(|r| r.key == key).map(|r| r.from).min()
     }
+}
+
+/// Whether these can be the bytes of a key that this format knows (TRUST-10): Ed25519, or a point of
+/// P-256 or P-384 as a certificate has it.
+fn is_public_key(key: &[u8]) -> bool {
+    matches!((key.len(), key.first()), (32, _) | (65 | 97, Some(4)) | (33 | 49, Some(2 | 3)))
 }
 
 /// Reads a chain of an evidence file: one strict PEM block each, leaf first.

@@ -4,6 +4,7 @@
 //! A doubt never stops; the first fault does, and wins. What is withheld or absent is reported as
 //! not checked, never as passed. Without trust nothing is ever valid.
 
+mod head;
 mod release;
 mod sense;
 
@@ -18,6 +19,7 @@ use crate::record::View;
 use crate::stream::StreamId;
 use crate::trust::{Trust, TrustedLog, read_chain};
 
+pub use head::TrustedHead;
 pub use sense::signed_bytes as person_signed_bytes;
 
 /// What verification comes to.
@@ -355,48 +357,20 @@ impl<'a> Run<'a> {
 
     /// VER-6.
     fn log(&mut self, evidence: &Evidence) -> Step {
-        let checkpoint = &evidence.receipt.checkpoint;
         let Some(trust) = self.trust else {
             self.doubt(6, Code::NoTrust);
             return Ok(());
         };
-        let mut found = Err(Code::OriginUnknown.into());
-        for log in trust.logs_of(&checkpoint.origin) {
-            match checkpoint.verify_log(&log.vkey) {
-                Ok(()) => {
-                    found = Ok(log);
-                    break;
-                }
-                // A line of a known key that fails makes the note unacceptable.
-                Err(fault) if fault.code == Code::LogSignature => return Err(fault.into()),
-                Err(fault) => found = Err(fault),
-            }
+        let head = TrustedHead::check(&evidence.receipt.checkpoint, trust)?;
+        self.log = Some(head.log);
+        self.clock_seconds = head.clock_seconds;
+        match (head.clocks_known, head.clock_seconds) {
+            (false, _) => self.not_checked.push("clock".into()),
+            (true, None) => self.doubt(6, Code::ClockAbsent),
+            (true, Some(_)) => {}
         }
-        let log = found?;
-        self.log = Some(log);
-        self.keys.push(log.vkey.key.to_vec());
-        if log.clocks.is_empty() {
-            self.not_checked.push("clock".into());
-            return Ok(());
-        }
-        for clock in &log.clocks {
-            if let Some((_, latest)) = checkpoint.cosigned_at(clock, Code::ClockSignature)? {
-                self.clock_seconds = self.clock_seconds.max(Some(latest));
-                self.keys.push(clock.key.to_vec());
-            }
-        }
-        if self.clock_seconds.is_none() {
-            self.doubt(6, Code::ClockAbsent);
-        }
+        self.keys.extend(head.keys);
         Ok(())
-    }
-
-    /// Keys that are the log's own and never count as a witness (TRUST-5).
-    fn own_keys(&self) -> Vec<[u8; 32]> {
-        self.log.map_or_else(Vec::new, |log| {
-            let others = log.clocks.iter().chain(&log.ledgers);
-            std::iter::once(&log.vkey).chain(others).map(|vkey| vkey.key).collect()
-        })
     }
 
     /// VER-7.
@@ -411,7 +385,11 @@ impl<'a> Run<'a> {
         if policy.is_none() {
             self.not_checked.push("witnesses".into());
         }
-        match policy.evaluate(&evidence.receipt.checkpoint, &self.own_keys(), None)? {
+        match policy.evaluate(
+            &evidence.receipt.checkpoint,
+            &self.trust.map(Trust::own_keys).unwrap_or_default(),
+            None,
+        )? {
             Some(met) => self.facts.witnesses = met.witnesses,
             None => self.doubt(7, Code::WitnessQuorum),
         }
@@ -433,14 +411,17 @@ impl<'a> Run<'a> {
         if ["tenant", "gate"].iter().any(|name| view.str(name).is_some_and(|t| !t.is_empty())) {
             return Err(Code::RecordForeign.into());
         }
-        let Some(log) = self.log else {
+        let Some(trust) = self.trust else {
             return Ok(());
         };
-        if log.ledgers.is_empty() {
+        // The ledger's stream outlives its keys and the log's: any of the origin's serves.
+        let origin = &evidence.receipt.checkpoint.origin;
+        let mut ledgers = trust.logs_of(origin).flat_map(|log| &log.ledgers).peekable();
+        if ledgers.peek().is_none() {
             self.doubt(8, Code::LedgerKeysAbsent);
             return Ok(());
         }
-        if log.ledgers.iter().any(|vkey| vkey.key == evidence.seal.key) {
+        if ledgers.any(|vkey| vkey.key == evidence.seal.key) {
             Ok(())
         } else {
             Err(Code::LedgerKeyUnknown.into())
@@ -519,7 +500,7 @@ impl<'a> Run<'a> {
         let seen_before = match &trust.witnesses {
             Some(policy) if !policy.is_none() => policy.evaluate(
                 &evidence.receipt.checkpoint,
-                &self.own_keys(),
+                &self.trust.map(Trust::own_keys).unwrap_or_default(),
                 Some(from.seconds()),
             )?,
             _ => None,

@@ -38,7 +38,7 @@ pub struct LogConfig {
     pub revoked: Vec<(Vec<u8>, Micros)>,
     /// Microseconds that a `recorded_at` may lie ahead of the log's clock.
     pub skew_us: u64,
-    /// Records that one commit takes at most.
+    /// Records that one commit takes at most, unless one batch alone has more.
     pub group_max: usize,
     /// Microseconds that a commit waits for company.
     pub group_wait_us: u64,
@@ -61,7 +61,7 @@ pub struct StreamRequest {
     pub gate: String,
     /// The key that will seal the stream.
     pub seal_key: [u8; 32],
-    /// The instance of this gate and key.
+    /// The instance of this gate and key, below 1,024 (STR-13).
     pub instance: u32,
     /// The seal key's certificate chain, leaf first.
     pub chain: Vec<Certificate>,
@@ -116,7 +116,7 @@ pub struct Logged {
     pub index: LeafIndex,
     /// Its entry.
     pub entry: Entry,
-    /// The inclusion proof, to `head` of a repeat or else to the batch's head.
+    /// The inclusion proof, to `first.note` of a repeat, else to the batch's head.
     pub path: Vec<Hash>,
     /// For a record that was in the log before: the head and seal it was first answered with.
     pub first: Option<First>,

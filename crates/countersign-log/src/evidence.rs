@@ -62,16 +62,26 @@ impl Stored {
     }
 }
 
-/// The records that the log holds of an action, in index order.
+/// The records that the log holds of an action and that its lifecycle asks about, in index order;
+/// the code of the limit where there are as many as there may be.
 pub(crate) async fn facts<S: Store>(
     store: &S,
     tenant: &str,
     action: [u8; 16],
 ) -> Result<Vec<Fact>, Fault> {
     let found = store.by_action(tenant, action, ACTION_RECORDS_MAX).await.map_err(store_fault)?;
+    // Before anything is read: an action that is full must cost nothing.
+    if found.len() >= ACTION_RECORDS_MAX {
+        return Err(Code::ActionFull.into());
+    }
     let mut facts = Vec::with_capacity(found.len());
     for index in found {
-        facts.push(Stored::read(store, index).await?.fact());
+        let entries = store.entries(index, 1).await.map_err(store_fault)?;
+        let kind = entries.first().and_then(|entry| Entry::from_bytes(entry).ok());
+        // An attempt on record binds nobody.
+        if kind.ok_or(CORRUPT.at_index(index.0))?.kind != Kind::Intent {
+            facts.push(Stored::read(store, index).await?.fact());
+        }
     }
     Ok(facts)
 }
@@ -204,8 +214,8 @@ impl<S: Store> Shared<S> {
         })
     }
 
-    /// Where the records stand that a verdict with a parent rests on: the parent, its approvals,
-    /// and every denial of it.
+    /// Where the records stand that a verdict with a parent rests on: the parent, and the approvals
+    /// that the verdict lists.
     async fn supporting(&self, stored: &Stored) -> Result<Vec<LeafIndex>, Fault> {
         let view = stored.payload.record.view();
         let parent = view.str("parent").and_then(from_hex_array).map(RecordRoot);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::Micros;
-use countersign_core::entry::{ENTRY_BYTES, Entry};
-use countersign_core::hash::{Hash, LeafIndex, RecordRoot, TreeSize};
-use countersign_core::merkle::ProofPlan;
+use countersign_core::entry::Entry;
+use countersign_core::hash::{Hash, LeafHash, LeafIndex, RecordRoot, TreeSize};
+use countersign_core::merkle::{ProofPlan, leaf_hash};
 use countersign_core::record::FullRecord;
 use countersign_core::seal::SealedBatch;
 use countersign_core::stream::StreamId;
@@ -50,7 +50,7 @@ pub(crate) struct Prepared {
     pub(crate) commit: Option<Commit>,
     /// The head as it is stored.
     pub(crate) head: StoredHead,
-    pub(crate) last_entry: [u8; ENTRY_BYTES],
+    pub(crate) last_leaf: LeafHash,
     pub(crate) published: Published,
     /// The inclusion proofs of the new entries, in order.
     pub(crate) paths: Vec<Vec<Hash>>,
@@ -126,7 +126,7 @@ pub(crate) async fn make<S: Store>(
                 let result = maker.open(&work.opening).map_err(Refused::from);
                 decided.push(Decided::Open(work, result));
             }
-            Work::Stop(_) => {}
+            Work::Doubt(_) | Work::Stop(_) => {}
         }
     }
     if let Some(fault) = fault {
@@ -152,7 +152,12 @@ impl<S: Store> Maker<'_, S> {
             known.map_or((0, RecordRoot([0; 32])), |stream| (stream.row.next_seq, stream.row.prev));
         let opened = Opened { stream, next_seq, prev };
         let event = match known {
-            Some(stream) if stream.row.chain == opening.chain => return Ok(opened),
+            // An older certificate changes nothing: what was shown before counts for longer.
+            Some(stream)
+                if stream.distrusted.is_none() && stream.row.not_after >= opening.not_after =>
+            {
+                return Ok(opened);
+            }
             Some(_) => "renew",
             None => "open",
         };
@@ -305,7 +310,10 @@ impl<S: Store> Maker<'_, S> {
     ) -> Result<Result<(), Fault>, Fault> {
         let batch = &work.batch;
         let Some(record) = batch.records.get(position) else { return Ok(Ok(())) };
-        let Some(action) = action_of(record.record.view()) else { return Ok(Ok(())) };
+        let view = record.record.view();
+        let Some(action) = action_of(view) else {
+            return Ok(lifecycle::check_without_action(view));
+        };
         let leaf = record.people.first();
         let new = Fact {
             root,
@@ -315,7 +323,9 @@ impl<S: Store> Maker<'_, S> {
         };
         let key = (batch.tenant.clone(), action);
         let mut logged = match facts(&*self.shared.store, &batch.tenant, action).await {
-            Err(fault) if fault.code == Code::Erased => return Ok(Err(fault)),
+            Err(fault) if matches!(fault.code, Code::Erased | Code::ActionFull) => {
+                return Ok(Err(fault));
+            }
             found => found?,
         };
         for unsettled in [&self.state.committing, &self.state.preparing] {
@@ -411,7 +421,7 @@ impl<S: Store> Maker<'_, S> {
 
     /// Proves the new entries, takes out the full tiles, signs the head.
     fn finish(mut self) -> Option<Prepared> {
-        let last_entry = *self.commit.entries.last()?;
+        let last_leaf = leaf_hash(self.commit.entries.last()?);
         let size = self.state.edge.size();
         let edge = &self.state.edge;
         let prove = |index: u64| {
@@ -439,7 +449,7 @@ impl<S: Store> Maker<'_, S> {
             expected: TreeSize(self.first),
             head: self.commit.head.clone(),
             commit: Some(self.commit),
-            last_entry,
+            last_leaf,
             published,
             paths,
             opened: self.opened,

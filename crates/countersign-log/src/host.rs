@@ -1,4 +1,5 @@
-//! What the log asks of the machine it runs on: the time and random bytes.
+//! What the log asks of the machine it runs on: the time and random bytes. Every time that the log
+//! records or signs comes from here.
 
 use countersign_core::encoding::Micros;
 

@@ -11,7 +11,7 @@ use countersign_core::hash::{Context, Hash, LeafIndex, TreeSize};
 use countersign_core::kinds::Kind;
 use countersign_core::receipt::Receipt;
 use serde_json::Value;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::api::{
     Batch, BatchAnswer, BatchRecord, Head, LogConfig, LogKeys, LogState, RecordAt, Refused,
@@ -24,7 +24,7 @@ use crate::sequencer::{Sequencer, begin, publish_heads};
 use crate::shared::{Published, Shared, store_fault};
 use crate::signer::Signer;
 use crate::state::{State, recover};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::work::{BatchWork, OpenWork, Opened, Work, check_opening, check_record};
 
 pub use crate::state::OpenError;
@@ -34,6 +34,9 @@ pub const BLOB_BYTES_MAX: usize = 4 * 1024 * 1024 + 8;
 
 /// How long a batch waits for room in the queue before it is refused.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
+
+/// Bytes that a record's answer may take: proof, entry, seal, and a head of its own.
+const ANSWER_BYTES: usize = 2_048;
 
 /// Bytes that one permit of the queue's room stands for.
 const ROOM_UNIT: usize = 1_024;
@@ -74,13 +77,30 @@ impl<S> std::fmt::Debug for Ledger<S> {
 
 /// A batch in the queue.
 #[derive(Debug)]
-pub struct Pending(oneshot::Receiver<Result<BatchAnswer, Refused>>);
+pub struct Pending {
+    answered: oneshot::Receiver<Result<BatchAnswer, Refused>>,
+    room: Room,
+}
+
+/// The room that a batch takes in the queue. Whoever delivers the answer holds it until that is
+/// done: answers that nobody reads must not add up.
+#[derive(Debug)]
+#[must_use = "dropping it makes room for others"]
+pub struct Room {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
 
 impl Pending {
     /// What became of the batch, once it is durable and its head published. Should the log end
     /// without an answer, the batch's fate is unknown: `EVIDENCE_UNAVAILABLE`.
     pub async fn answer(self) -> Result<BatchAnswer, Refused> {
-        self.0.await.unwrap_or_else(|_| Err(Code::EvidenceUnavailable.into()))
+        self.answer_and_room().await.0
+    }
+
+    /// The same with the batch's room, for who has yet to deliver the answer.
+    pub async fn answer_and_room(self) -> (Result<BatchAnswer, Refused>, Room) {
+        let unknown = |_| Err(Code::EvidenceUnavailable.into());
+        (self.answered.await.unwrap_or_else(unknown), self.room)
     }
 }
 
@@ -89,6 +109,14 @@ impl<S: Store> Ledger<S> {
     ///
     /// What is found must be this log's: heads signed by its key, a right edge that gives the
     /// newest head's root. Work that was durable and not yet published is published.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Store`] where the store fails or refuses what it holds (`ANCHOR_*`,
+    /// `STORE_CORRUPT`); [`OpenError::Log`] where the origin makes no key's name
+    /// (`VKEY_MALFORMED`), where the newest head does not parse (`NOTE_*`, `CHECKPOINT_LINES`) or
+    /// is not signed by this key (`LOG_SIGNATURE`, `LOG_SIGNATURE_MISSING`), and where it is of
+    /// another origin or does not fit the entries (`STORE_CORRUPT`).
     pub async fn open<H: Host>(
         store: Arc<S>,
         host: Arc<H>,
@@ -98,9 +126,8 @@ impl<S: Store> Ledger<S> {
         let signer = Signer::new(keys)?;
         let (mut lease, head) = store.acquire().await?;
         let (shared, state, lease) = if let Some(head) = head {
-            let (state, _) = recover(&*store, &signer, &config, &head).await?;
+            let (state, published) = recover(&*store, &signer, &config, &head).await?;
             store.publish(&mut lease, &head).await?;
-            let published = state.published(&signer, &head)?;
             let owners = state.owners();
             let shared = Shared::new(store, host, signer, config, published, owners);
             (Arc::new(shared), state, lease)
@@ -136,13 +163,20 @@ impl<S: Store> Ledger<S> {
 
     /// Opens a stream, or finds it again (STR-1, STR-2). The answer covers all that was queued
     /// before.
+    ///
+    /// # Errors
+    ///
+    /// `REQUEST_MALFORMED` (an instance of 1,024 or more, STR-13), `CERT_*`, `KEY_REVOKED`,
+    /// `STREAM_FOREIGN` (the certificate is not that of this tenant's gate), `SEALER_UNTRUSTED` (it
+    /// is of another key), `LEDGER_STOPPING`, `LEDGER_POISONED`, `STORE_FAILED`, `STORE_CORRUPT`;
+    /// `EVIDENCE_UNAVAILABLE` where it is unknown whether the stream was recorded.
     pub async fn open_stream(&self, request: StreamRequest) -> Result<StreamStatus, Refused> {
         self.ready()?;
         let shared = &self.shared;
         let origin = &shared.signer.keys().origin;
         let now = shared.host.now();
         let (opening, chain) = check_opening(&request, origin, &shared.config, now)?;
-        shared.store.put_blob(opening.chain, chain).await.map_err(store_fault)?;
+        self.keep(opening.chain, chain).await?;
         let (answer, opened) = oneshot::channel();
         let work = Work::Open(OpenWork { opening, answer });
         self.queue.send(work).map_err(|_| Code::LedgerStopping)?;
@@ -153,6 +187,13 @@ impl<S: Store> Ledger<S> {
 
     /// Checks what needs no order, the seal above all, and puts the batch into the queue in the
     /// order of these calls. The answer comes from the pending value.
+    ///
+    /// # Errors
+    ///
+    /// An error refuses the batch as a whole, and nothing of it is logged: `STREAM_UNKNOWN`,
+    /// `STREAM_FOREIGN` (of another tenant, gate or key), `SEAL_SIZE`, `SEAL_SIGNATURE`,
+    /// `OVERLOADED` (no room within a second), `LEDGER_STOPPING`, `LEDGER_POISONED`. What is wrong
+    /// with one record alone is told in its answer.
     pub async fn enqueue(&self, batch: Batch) -> Result<Pending, Refused> {
         self.ready()?;
         let owner = self.shared.owner(batch.stream).ok_or(Code::StreamUnknown)?;
@@ -179,15 +220,19 @@ impl<S: Store> Ledger<S> {
             checked.push(found);
             bytes += record.record.values().iter().map(String::len).sum::<usize>();
         }
+        // The answer takes room as well, whatever the record's size.
+        let bytes = bytes.max(batch.records.len().saturating_mul(ANSWER_BYTES));
         let units = u32::try_from(bytes.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
         let units = units.clamp(1, u32::try_from(self.capacity()).unwrap_or(u32::MAX));
         let room = Arc::clone(&self.room).acquire_many_owned(units);
         let room = tokio::time::timeout(ROOM_WAIT, room).await.map_err(|_| Code::Overloaded)?;
         let room = room.map_err(|_| Code::LedgerStopping)?;
         let (answer, answered) = oneshot::channel();
-        let work = Work::Batch(BatchWork { batch, checked, answer, _room: room });
+        let room = Arc::new(room);
+        let queued = BatchWork { batch, checked, answer, _room: Arc::clone(&room) };
+        let work = Work::Batch(queued);
         self.queue.send(work).map_err(|_| Code::LedgerStopping)?;
-        Ok(Pending(answered))
+        Ok(Pending { answered, room: Room { _permit: room } })
     }
 
     fn capacity(&self) -> usize {
@@ -213,16 +258,22 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Enqueues and waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ledger::enqueue`] and [`Pending::answer`]. After the latter's the batch may be in
+    /// the log: the same batch again brings the first answer.
     pub async fn submit(&self, batch: Batch) -> Result<BatchAnswer, Refused> {
         self.enqueue(batch).await?.answer().await
     }
 
-    /// The newest published head.
+    /// The newest published head. It covers every record that was answered.
     pub fn head(&self) -> Arc<Head> {
         self.shared.published().head
     }
 
-    /// Heads as they are published: periodic ones, with a fresh clock cosignature.
+    /// Heads as they are published: periodic ones, with a fresh clock cosignature. They lag behind
+    /// [`Ledger::head`], which every commit moves, by up to `head_interval_ms`.
     pub fn heads(&self) -> watch::Receiver<Arc<Head>> {
         self.shared.heads.subscribe()
     }
@@ -232,7 +283,13 @@ impl<S: Store> Ledger<S> {
         self.shared.state.subscribe()
     }
 
-    /// The consistency proof between two sizes; `new` is the newest head's where it is none.
+    /// The consistency proof between two sizes; `new` is the newest head's where it is none. Gives
+    /// the size that it leads to, which is `new` or the newest head's, and the proof's hashes.
+    ///
+    /// # Errors
+    ///
+    /// `SIZE_UNKNOWN` where `old` is 0 or larger than `new`, or `new` larger than the newest head;
+    /// `STORE_FAILED`, `STORE_CORRUPT`.
     pub async fn consistency(
         &self,
         old: TreeSize,
@@ -241,8 +298,13 @@ impl<S: Store> Ledger<S> {
         Ok(self.shared.consistency(old, new).await?)
     }
 
-    /// A record's receipt at the newest head, which must have at least `min_size` leaves. With a
-    /// tenant, only what that tenant may see is found.
+    /// A record's receipt at the newest head, which must have at least `min_size` leaves; 0 takes
+    /// any. With a tenant, only what that tenant may see is found; none stands for any tenant.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` (also for what the tenant may not see), `SIZE_UNKNOWN` where the newest head is
+    /// smaller than `min_size`, `STORE_FAILED`, `STORE_CORRUPT`.
     pub async fn receipt(
         &self,
         tenant: Option<&str>,
@@ -253,7 +315,13 @@ impl<S: Store> Ledger<S> {
         Ok(self.shared.receipt(index, min_size).await?)
     }
 
-    /// A record's evidence at the newest head, with what it rests on.
+    /// A record's evidence at the newest head, with what it rests on. Tenant and `min_size` are as
+    /// for [`Ledger::receipt`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ledger::receipt`], and `ERASED` where the payload of the record, or of one that
+    /// it rests on, is gone.
     pub async fn evidence(
         &self,
         tenant: Option<&str>,
@@ -264,7 +332,12 @@ impl<S: Store> Ledger<S> {
         Ok((index, self.shared.evidence(index, min_size).await?))
     }
 
-    /// Where an action's records stand, ascending; `NOT_FOUND` where there are none.
+    /// Where a tenant's records of an action stand, ascending.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` where there are none, or the id is not a UUIDv7 as records spell it;
+    /// `STORE_FAILED`, `STORE_CORRUPT`.
     pub async fn action(&self, tenant: &str, action_id: &str) -> Result<Vec<LeafIndex>, Refused> {
         let action = uuid_bytes(action_id).ok_or(Code::NotFound)?;
         let found = self.shared.store.by_action(tenant, action, ACTION_RECORDS_MAX).await;
@@ -275,6 +348,12 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Keeps the texts of a policy under their digest; false where they were there already.
+    ///
+    /// # Errors
+    ///
+    /// `BLOB_OVERSIZED`; `BLOB_DIGEST` where the digest is of other bytes, or the bytes are not two
+    /// texts with their lengths (KIND-8); `LEDGER_STOPPING`, `LEDGER_POISONED`, `STORE_FAILED`,
+    /// `STORE_CORRUPT`.
     pub async fn put_blob(&self, digest: Hash, bytes: Vec<u8>) -> Result<bool, Refused> {
         self.ready()?;
         if bytes.len() > BLOB_BYTES_MAX {
@@ -283,7 +362,20 @@ impl<S: Store> Ledger<S> {
         if Context::Policy.hash(&[&bytes]) != digest || !is_policy(&bytes) {
             return Err(Code::BlobDigest.into());
         }
-        Ok(self.shared.store.put_blob(digest, bytes).await.map_err(store_fault)?)
+        self.keep(digest, bytes).await
+    }
+
+    /// Keeps a blob. A write of unknown fate is the sequencer's to look into, since it may be the
+    /// end of all writing.
+    async fn keep(&self, digest: Hash, bytes: Vec<u8>) -> Result<bool, Refused> {
+        let kept = self.shared.store.put_blob(digest, bytes).await;
+        Ok(kept.map_err(|error| {
+            if matches!(error, StoreError::Unknown(_)) {
+                // An error means that the sequencer has ended already.
+                let _ = self.queue.send(Work::Doubt(error.clone()));
+            }
+            store_fault(error)
+        })?)
     }
 
     /// Takes nothing more, and returns when all that was queued is durable and answered.

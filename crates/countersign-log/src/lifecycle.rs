@@ -1,5 +1,6 @@
 //! Whether a record may join those that the log holds of its action (spec/kinds.md, LIFE-1 to
-//! LIFE-12). A pure function of what is logged; verifiers ask the same of evidence and packs.
+//! LIFE-13). A pure function of what is logged. What of this can be asked of one evidence file, the
+//! verifier asks again of what the file shows (`countersign_core::verify`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ fn time(value: Option<&Value>) -> Option<Micros> {
     value.and_then(Value::as_str).and_then(Micros::parse)
 }
 
-/// The action that a record is about: tenant and UUID; `None` where it is about none.
+/// The UUID of the action that a record is about; `None` where it is about none.
 pub(crate) fn action_of(view: &View) -> Option<[u8; 16]> {
     view.str("action_id").and_then(uuid_bytes)
 }
@@ -68,6 +69,23 @@ pub(crate) fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
     }
     let digits: String = text.chars().filter(|c| *c != '-').collect();
     from_hex_array(&digits)
+}
+
+/// Whether a record that is about no action may be logged (LIFE-13): it can't answer a verdict, use a permit
+/// or correct an outcome, all of which are found by their action.
+pub(crate) fn check_without_action(view: &View) -> Result<(), Fault> {
+    let names = |name: &str| view.get(name).is_some_and(|value| !value.is_null());
+    if view.kind() != Kind::Outcome {
+        Ok(())
+    } else if names("verdict") {
+        Err(Code::VerdictUnknown.at_field("action_id"))
+    } else if names("permit") {
+        Err(Code::PermitUnknown.at_field("action_id"))
+    } else if names("supersedes") {
+        Err(Code::SupersedesUnknown.at_field("action_id"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether `new`, which is about to be logged, may follow `logged`, the records that the log holds
@@ -160,7 +178,9 @@ fn release(new: &Fact, parent: &Fact, logged: &[Fact]) -> Result<(), Fault> {
     }
     let requires = parent.view.get("requires");
     let needed = requires.and_then(|r| r.get("approvals")).and_then(Value::as_u64);
-    if (people.len() as u64) < needed.unwrap_or(1).max(1) {
+    // A supervise that doesn't say what it requires is released by nobody: no verifier could say
+    // that it was enough.
+    if (people.len() as u64) < needed.unwrap_or(u64::MAX) {
         return Err(Code::ApprovalsTooFew.into());
     }
     let wanted = requires.and_then(|r| r.get("roles")).and_then(Value::as_array);
@@ -198,7 +218,7 @@ fn approval(new: &Fact, logged: &[Fact]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// LIFE-9: one outcome a permit, unless it supersedes the newest.
+/// LIFE-9 and LIFE-13: one outcome a permit, unless it supersedes the newest.
 fn outcome(new: &Fact, logged: &[Fact]) -> Result<(), Fault> {
     let outcomes = || logged.iter().filter(|fact| fact.is(Kind::Outcome));
     let corrects = new.root_in("supersedes");
@@ -210,13 +230,14 @@ fn outcome(new: &Fact, logged: &[Fact]) -> Result<(), Fault> {
             return Err(Code::SupersedesUnknown.into());
         }
     }
+    let permit = new.view.str("permit");
     let Some(verdict) = new.root_in("verdict") else {
-        // An orphan: an effect that no verdict covers.
-        return Ok(());
+        // An orphan: an effect that no verdict covers, and so no permit either.
+        return if permit.is_none() { Ok(()) } else { Err(Code::PermitUnknown.into()) };
     };
     let verdict = find(logged, Kind::Verdict, verdict).ok_or(Code::VerdictUnknown)?;
-    let permit = new.view.str("permit");
-    if permit.is_some() && permit != verdict.permit() {
+    // An outcome of a verdict that released a permit names it: else there were two for one.
+    if permit != verdict.permit() {
         return Err(Code::PermitUnknown.into());
     }
     if new.view.get("action_digest").is_some_and(|digest| !digest.is_null()) {

@@ -70,6 +70,8 @@ struct Failed {
 /// What waited, and whether it is the last.
 struct Taken {
     works: Vec<Work>,
+    /// A write outside of the commit path that failed.
+    doubt: Option<StoreError>,
     end: Option<End>,
 }
 
@@ -102,6 +104,7 @@ impl<S: Store> Sequencer<S> {
             // Group n+1 is decided while group n commits.
             let made = make(&self.shared, &mut self.state, taken.works, false).await;
             let (error, works) = match (self.lease().await, made) {
+                (Ok(_), Ok(group)) if taken.doubt.is_some() => (taken.doubt, group.into_works()),
                 (Ok(lease), Ok(group)) => {
                     self.state.committing = std::mem::take(&mut self.state.preparing);
                     let commit = commit(Arc::clone(&self.shared), lease, group);
@@ -181,8 +184,18 @@ impl<S: Store> Sequencer<S> {
                 },
             };
             match next {
-                None => return Taken { works, end: Some(End::Abandoned) },
-                Some(Work::Stop(stop)) => return Taken { works, end: Some(End::Stop(stop)) },
+                None => return Taken { works, doubt: None, end: Some(End::Abandoned) },
+                Some(Work::Stop(stop)) => {
+                    return Taken { works, doubt: None, end: Some(End::Stop(stop)) };
+                }
+                Some(Work::Doubt(error)) => return Taken { works, doubt: Some(error), end: None },
+                // A group closes before the batch that would be too much; one alone may be larger.
+                Some(work)
+                    if records + work.records() > self.shared.config.group_max && records > 0 =>
+                {
+                    self.again.push_front(work);
+                    break;
+                }
                 Some(work) => {
                     records += work.records();
                     works.push(work);
@@ -191,7 +204,7 @@ impl<S: Store> Sequencer<S> {
             let wait = Duration::from_micros(self.shared.config.group_wait_us);
             until.get_or_insert_with(|| Instant::now() + wait);
         }
-        Taken { works, end: None }
+        Taken { works, doubt: None, end: None }
     }
 
     /// The next work, or `None` where there is a failed commit to be looked at first.
@@ -231,12 +244,12 @@ impl<S: Store> Sequencer<S> {
         let (mut lease, head) = shared.store.acquire().await.map_err(Poison)?;
         let head = head.ok_or(corrupt(Code::StoreCorrupt.into()))?;
         let recovered = recover(&*shared.store, &shared.signer, &shared.config, &head).await;
-        let (state, _) = recovered.map_err(|error| match error {
+        let (state, published) = recovered.map_err(|error| match error {
             OpenError::Store(error) => Poison(error),
             OpenError::Log(fault) => corrupt(fault),
         })?;
         shared.store.publish(&mut lease, &head).await.map_err(Poison)?;
-        shared.publish(state.published(&shared.signer, &head).map_err(corrupt)?);
+        shared.publish(published);
         for (stream, owner) in state.owners() {
             shared.add_owner(stream, owner);
         }
@@ -294,7 +307,7 @@ async fn commit<S: Store>(
             // A dropped receiver is a caller that went away: it will ask again.
             Decided::Open(work, result) => drop(work.answer.send(result)),
             Decided::Batch(work, slots) => {
-                let mut repeats = false;
+                let mut repeats = Vec::new();
                 let mut records = Vec::with_capacity(slots.len());
                 let mut new = false;
                 for (seq, slot) in slots {
@@ -304,12 +317,14 @@ async fn commit<S: Store>(
                             new = true;
                             let place = usize::try_from(index.0 - first).unwrap_or(usize::MAX);
                             let path = paths.get_mut(place).map(std::mem::take);
-                            let path = path.unwrap_or_default();
+                            let path = path.unwrap_or_else(|| {
+                                unreachable!("bad math in sequencer: a new record has no proof")
+                            });
                             Ok(Logged { index, entry, path, first: None })
                         }
                         Slot::Repeat => {
-                            repeats = true;
-                            // Filled in below; should that fail, its fate stays unknown.
+                            repeats.push(records.len());
+                            // Until it is read back below, its fate is unknown.
                             Err(Code::EvidenceUnavailable.into())
                         }
                     };
@@ -317,10 +332,10 @@ async fn commit<S: Store>(
                 }
                 let head = head.clone().filter(|_| new);
                 let answer = BatchAnswer { head, records };
-                if repeats {
-                    tokio::spawn(answer_repeats(Arc::clone(&shared), work, answer));
-                } else {
+                if repeats.is_empty() {
                     drop(work.answer.send(Ok(answer)));
+                } else {
+                    tokio::spawn(answer_repeats(Arc::clone(&shared), work, answer, repeats));
                 }
             }
         }
@@ -340,13 +355,10 @@ async fn make_durable<S: Store>(
     if let Some(commit) = prepared.commit.take() {
         shared.store.commit(lease, prepared.expected, commit).await?;
     }
-    // 5. What was written is what is read, to the hash that the signed root rests on.
+    // 5. What was written is what is read, to the leaf that the signed root rests on.
     let last = LeafIndex(stored.size.0 - 1);
     let read = shared.store.entries(last, 1).await?;
-    let same = read.first().is_some_and(|entry| {
-        *entry == prepared.last_entry && leaf_hash(entry) == leaf_hash(&prepared.last_entry)
-    });
-    if !same {
+    if read.first().map(|entry| leaf_hash(entry)) != Some(prepared.last_leaf) {
         return Err(StoreError::Corrupt(Code::StoreCorrupt.at_index(last.0)));
     }
     // 6. Answers may rest on it from here on.
@@ -364,12 +376,12 @@ async fn answer_repeats<S: Store>(
     shared: Arc<Shared<S>>,
     work: crate::work::BatchWork,
     mut answer: BatchAnswer,
+    repeats: Vec<usize>,
 ) {
     let stream = work.batch.stream;
     let mut batch = None;
-    for (seq, outcome) in &mut answer.records {
-        let unknown = matches!(outcome, Err(r) if r.fault.code == Code::EvidenceUnavailable);
-        if unknown {
+    for place in repeats {
+        if let Some((seq, outcome)) = answer.records.get_mut(place) {
             *outcome = repeat(&shared, stream, *seq, &mut batch).await;
         }
     }

@@ -23,6 +23,9 @@ use crate::store::{Store, StoreError};
 /// Full tiles that are kept in memory with their inner nodes: 512 of 16 KiB, twice.
 const TILES_KEPT: usize = 512;
 
+/// How far the clock may be behind the log's last time before it is worth a word.
+const CLOCK_BEHIND_US: u64 = 60 * 1_000_000;
+
 /// Whose a stream is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -115,7 +118,17 @@ impl<S: Store> Shared<S> {
             .ok()
             .and_then(|note| self.signer.cosigned(&note))
             .unwrap_or_default();
-        let head = Arc::new(self.signer.sign(head.size, &head.root, self.host.now(), floor));
+        let now = self.host.now();
+        if floor.0 > now.0.saturating_add(CLOCK_BEHIND_US) {
+            // Times never go back, so certificates and permits are judged by the log's own time
+            // until the clock has caught up.
+            tracing::warn!(
+                now = now.format(),
+                log = floor.format(),
+                "the clock is behind the log: was it set wrong before, or is it now?"
+            );
+        }
+        let head = Arc::new(self.signer.sign(head.size, &head.root, now, floor));
         self.publish(Published { head, edge });
         self.heads.send_replace(self.published().head);
     }

@@ -13,7 +13,7 @@ use countersign_core::hash::{Hash, LeafIndex, RecordRoot, TreeSize};
 use countersign_core::merkle::{LogTree, leaf_hash, root_of};
 use countersign_core::stream::StreamId;
 
-use crate::api::{Head, LogConfig};
+use crate::api::LogConfig;
 use crate::edge::{Edge, TILE_HEIGHT, partial_tile};
 use crate::evidence::Stored;
 use crate::lifecycle::Fact;
@@ -80,12 +80,6 @@ impl State {
         self.preparing.roots.get(&key).or_else(|| self.committing.roots.get(&key)).copied()
     }
 
-    /// What readers may see of it, under the head that it was read from.
-    pub(crate) fn published(&self, signer: &Signer, head: &StoredHead) -> Result<Published, Fault> {
-        let head = Arc::new(signer.read(head.size, &head.note)?);
-        Ok(Published { head, edge: Arc::new(self.edge.clone()) })
-    }
-
     /// Whose each stream is, for those who read.
     pub(crate) fn owners(&self) -> HashMap<StreamId, Owner> {
         let owners = self.streams.iter().filter(|(id, _)| **id != StreamId::LEDGER);
@@ -109,13 +103,14 @@ pub enum OpenError {
     Log(#[from] Fault),
 }
 
-/// Reads the state that a committed head stands for, and checks it against that head.
+/// Reads the state that a committed head stands for, checks it against that head, and gives what
+/// readers may see under it.
 pub(crate) async fn recover<S: Store>(
     store: &S,
     signer: &Signer,
     config: &LogConfig,
     head: &StoredHead,
-) -> Result<(State, Head), OpenError> {
+) -> Result<(State, Published), OpenError> {
     let head = signer.read(head.size, &head.note)?;
     let edge = read_edge(store, head.size).await?;
     if edge.root() != head.root {
@@ -136,7 +131,8 @@ pub(crate) async fn recover<S: Store>(
         return Err(CORRUPT.at_field("stream").into());
     }
     let state = State { edge, last_logged_at: entry.logged_at, streams, ..State::default() };
-    Ok((state, head))
+    let published = Published { head: Arc::new(head), edge: Arc::new(state.edge.clone()) };
+    Ok((state, published))
 }
 
 /// From when a stream's chain counts no more: one of its keys is revoked, or its root is not

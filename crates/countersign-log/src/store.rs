@@ -12,7 +12,9 @@
 //!    [`StoreError::Unknown`] the commit may or may not be there; one acquires again, and what the
 //!    fresh lease finds settles it. A store that can't say so in this process any more (a failed
 //!    sync) fails every later acquire. After [`StoreError::Fenced`] another writer has the log.
-//! 5. Reads see every commit that returned `Ok`. What they return is checked by who reads it.
+//! 5. Reads see every commit that returned `Ok`, published or not: it is the reader who keeps to
+//!    the published head. They fail with [`StoreError::Read`] or [`StoreError::Corrupt`] and with
+//!    nothing else. What they return is checked by who reads it.
 
 use std::future::Future;
 
@@ -63,7 +65,8 @@ pub enum IndexRow {
         /// The record's place in the log.
         index: LeafIndex,
     },
-    /// A tenant's record by time of logging.
+    /// A tenant's record by time of logging, for the queries of a later version. Nothing asks for
+    /// it yet, and like every row it can be derived from what is logged.
     Tenant {
         /// The tenant's name.
         tenant: String,
@@ -140,7 +143,7 @@ pub trait Store: Send + Sync + 'static {
         head: &StoredHead,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Entries `[from, from + count)`; fewer where the log ends.
+    /// Entries `[from, from + count)`; fewer where the log ends, none where it ends before `from`.
     fn entries(
         &self,
         from: LeafIndex,
@@ -153,33 +156,33 @@ pub trait Store: Send + Sync + 'static {
         index: LeafIndex,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
 
-    /// The sealed batch stored under this index.
+    /// The sealed batch stored under this index; none where none ever was.
     fn batch(
         &self,
         first: LeafIndex,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
 
-    /// A full tile.
+    /// A full tile; none where it was never stored, as it is while the tile is not full.
     fn tile(
         &self,
         level: u8,
         index: u64,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
 
-    /// The smallest stored head of at least this size.
+    /// The smallest stored head of at least this size; none where the log has not grown so far.
     fn head_at_least(
         &self,
         size: TreeSize,
     ) -> impl Future<Output = Result<Option<StoredHead>, StoreError>> + Send;
 
-    /// Where a stream's record stands.
+    /// Where a stream's record stands; none where there is none of this seq.
     fn by_stream(
         &self,
         stream: StreamId,
         seq: u64,
     ) -> impl Future<Output = Result<Option<LeafIndex>, StoreError>> + Send;
 
-    /// Where an action's records stand, ascending, at most `limit` of them.
+    /// Where an action's records stand, ascending, the first `limit` of them: with 0, nothing.
     fn by_action(
         &self,
         tenant: &str,
@@ -187,7 +190,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<LeafIndex>, StoreError>> + Send;
 
-    /// Where a tenant's records from `from` on stand, by time, at most `limit` of them.
+    /// Where a tenant's records from `from` on stand, by time and then by index, the first `limit`
+    /// of them: with 0, nothing.
     fn by_tenant(
         &self,
         tenant: &str,
@@ -198,14 +202,16 @@ pub trait Store: Send + Sync + 'static {
     /// The states of all streams.
     fn streams(&self) -> impl Future<Output = Result<Vec<(StreamId, Vec<u8>)>, StoreError>> + Send;
 
-    /// Stores a blob under its digest, durably. Says whether it was new.
+    /// Stores a blob under its digest, durably. Says whether it was new; what is there already is
+    /// left as it is. That the digest is the blob's is the caller's to check: a store takes it as a
+    /// name.
     fn put_blob(
         &self,
         digest: Hash,
         bytes: Vec<u8>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// A blob by its digest.
+    /// A blob by its digest; none where it was never stored.
     fn blob(
         &self,
         digest: Hash,

@@ -1,5 +1,7 @@
 //! What waits for the sequencer, and what has been checked of it before it waits.
 
+use std::sync::Arc;
+
 use countersign_core::action;
 use countersign_core::cert::{Role, verify_chain};
 use countersign_core::codes::{Code, Fault};
@@ -13,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::api::{Batch, BatchAnswer, BatchRecord, LogConfig, Refused, StreamRequest};
 use crate::people::{check_person, check_revoked};
 use crate::rows::encode_chain;
+use crate::store::StoreError;
 
 /// Parallel instances of one gate and key (STR-13): each costs the log a record and memory for ever.
 const INSTANCES_MAX: u32 = 1_024;
@@ -24,6 +27,8 @@ pub(crate) enum Work {
     Batch(BatchWork),
     /// Open a stream.
     Open(OpenWork),
+    /// A write outside of the commit path failed: find out whether the store still writes.
+    Doubt(StoreError),
     /// Finish what came before and end.
     Stop(oneshot::Sender<()>),
 }
@@ -34,7 +39,7 @@ impl Work {
         match self {
             Self::Batch(work) => work.batch.records.len(),
             Self::Open(_) => 1,
-            Self::Stop(_) => 0,
+            Self::Doubt(_) | Self::Stop(_) => 0,
         }
     }
 
@@ -43,6 +48,7 @@ impl Work {
         match self {
             Self::Batch(work) => drop(work.answer.send(Err(code.into()))),
             Self::Open(work) => drop(work.answer.send(Err(code.into()))),
+            Self::Doubt(_) => {}
             Self::Stop(done) => drop(done.send(())),
         }
     }
@@ -55,8 +61,8 @@ pub(crate) struct BatchWork {
     /// For each record: until when its person's certificate counts, or what is wrong with it.
     pub(crate) checked: Vec<Result<Micros, Fault>>,
     pub(crate) answer: oneshot::Sender<Result<BatchAnswer, Refused>>,
-    /// Room in the queue, given back when the batch is answered.
-    pub(crate) _room: OwnedSemaphorePermit,
+    /// Room in the queue, given back when the batch is answered and the answer has been delivered.
+    pub(crate) _room: Arc<OwnedSemaphorePermit>,
 }
 
 /// A stream whose certificate is verified.

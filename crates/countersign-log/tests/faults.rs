@@ -13,7 +13,7 @@ use countersign_core::hash::{LeafIndex, TreeSize};
 use countersign_core::kinds::Kind;
 use countersign_core::merkle::{verify_consistency, verify_inclusion};
 use countersign_core::note::{KeyType, SignedCheckpoint, VerifierKey};
-use countersign_log::api::{Batch, Logged};
+use countersign_log::api::{Batch, LogState, Logged};
 use countersign_log::ledger::Ledger;
 use countersign_log::store::Store as _;
 use countersign_testkit::checker::check_whole_log;
@@ -241,4 +241,26 @@ async fn a_poisoned_store_takes_nothing_more_until_a_new_process_opens_it() {
     let answer = ledger.submit(batch).await.unwrap();
     let logged = support::only(answer).unwrap();
     assert!(logged.first.is_some(), "it was logged, and says so");
+}
+
+/// A blob that can't be written may be the end of all writing: the log looks, and says so.
+#[tokio::test]
+async fn a_failed_blob_poisons_a_store_that_writes_no_more() {
+    let world = World::new();
+    for poisons in [true, false] {
+        let store = MemoryStore::new(Faults::none());
+        let store = Arc::new(if poisons { store.poisoning() } else { store });
+        let ledger = world.open(&store).await;
+        store.set_faults(Faults::none().and_on(Write::PutBlob, 0, Injected::Lost));
+        let mut gate = world.gate("acme", "prod-1");
+        let failed = ledger.open_stream(gate.opening()).await.unwrap_err();
+        assert_eq!(failed.fault.code, Code::StoreFailed);
+        let mut state = ledger.state();
+        if poisons {
+            state.wait_for(|state| *state == LogState::Poisoned).await.unwrap();
+        } else {
+            gate.open(&ledger).await;
+            assert_eq!(*state.borrow(), LogState::Ready);
+        }
+    }
 }

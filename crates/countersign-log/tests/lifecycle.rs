@@ -144,6 +144,18 @@ async fn a_supervised_action_is_released_by_the_people_that_it_asks_for() {
     assert_eq!(wrong, Err(Code::ParentOutcome));
 }
 
+/// What no verifier could call released, the ledger doesn't take as released.
+#[tokio::test]
+async fn a_supervise_that_requires_nothing_is_released_by_nobody() {
+    let mut stage = Stage::new().await;
+    let ada = stage.world.person("approver", "ada");
+    let parent = stage.verdict(1, "supervise", json!({})).await.unwrap();
+    let one = stage.approve(1, parent, &ada, "ada", json!({})).await.unwrap();
+    let say = json!({ "parent": parent.hex(), "approvals": [one.hex()] });
+    assert_eq!(stage.verdict(1, "approve", say).await, Err(Code::ApprovalsTooFew));
+    stage.verdict(1, "refuse", json!({ "parent": parent.hex() })).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_denied_or_late_action_is_not_released() {
     let mut stage = Stage::new().await;
@@ -238,8 +250,46 @@ async fn one_outcome_a_permit_unless_it_supersedes_the_newest() {
     let reverted = json!({ "permit": "p-1", "supersedes": second.hex(), "result": "reverted" });
     let say = Stage::outcome(1, approve, &reverted);
     stage.say(Kind::Outcome, &say, vec![]).await.unwrap();
+    // An outcome without the permit, or without the action, would be a second one.
+    let say = Stage::outcome(1, approve, &json!({}));
+    assert_eq!(stage.say(Kind::Outcome, &say, vec![]).await, Err(Code::PermitUnknown));
+    let nowhere = [
+        (json!({ "action_id": null }), Code::VerdictUnknown),
+        (
+            json!({ "action_id": null, "verdict": null, "match": "orphan", "permit": "p-1" }),
+            Code::PermitUnknown,
+        ),
+        (json!({ "verdict": null, "match": "orphan", "permit": "p-1" }), Code::PermitUnknown),
+        (
+            json!({ "action_id": null, "verdict": null, "match": "orphan",
+                "supersedes": second.hex() }),
+            Code::SupersedesUnknown,
+        ),
+    ];
+    for (say, code) in nowhere {
+        let say = Stage::outcome(1, approve, &say);
+        assert_eq!(stage.say(Kind::Outcome, &say, vec![]).await, Err(code), "{say}");
+    }
     // An effect that no verdict covers.
     let orphan = json!({ "match": "orphan", "verdict": null, "action_id": null });
     let say = Stage::outcome(1, approve, &orphan);
     stage.say(Kind::Outcome, &say, vec![]).await.unwrap();
+}
+
+/// What bounds the cost of an action must cost nothing itself, and holds for attempts as well.
+#[tokio::test]
+async fn an_action_has_an_end() {
+    let mut stage = Stage::new().await;
+    let intent = |nonce: u64| {
+        let mut value = verdict(1, "refuse", &json!({ "nonce": format!("{nonce:032x}") }));
+        let members = value.as_object_mut().unwrap();
+        members.remove("mode");
+        members.remove("outcome");
+        value
+    };
+    let says: Vec<_> = (0..256).map(|n| (Kind::Intent, intent(n))).collect();
+    let answer = stage.ledger.submit(stage.gate.batch(&says)).await.unwrap();
+    assert!(answer.records.iter().all(|(_, outcome)| outcome.is_ok()));
+    assert_eq!(stage.verdict(1, "refuse", json!({})).await, Err(Code::ActionFull));
+    stage.verdict(2, "refuse", json!({})).await.unwrap();
 }

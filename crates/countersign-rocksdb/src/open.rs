@@ -10,9 +10,9 @@
 //! An existing database is first opened so that nothing in it changes: RocksDB deletes files that
 //! its list doesn't name, and a damaged list must not cost the files that a repair would need.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use countersign_core::codes::{Code, Fault};
@@ -225,6 +225,12 @@ fn make_and_lock(dir: &Path) -> Result<File, OpenError> {
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_dir(parent)?;
         }
+    }
+    // A folder that was there before, a mount point perhaps, is closed to others as well.
+    let mode = std::fs::metadata(dir).map_err(io(dir))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(dir = %dir.display(), "others could read this folder: closing it to them");
+        std::fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(io(dir))?;
     }
     let path = dir.join("lock");
     let lock =

@@ -1,4 +1,8 @@
 //! The HTTP port: is the process alive, may it be sent traffic, what does it count.
+//!
+//! It is plain HTTP without authentication, meant for the machine's own network: nothing that it
+//! shows is a tenant's. It is bound when the log has been recovered and closed when the drain
+//! starts (spec/operations.md).
 
 use std::future::Future as _;
 use std::io;
@@ -28,11 +32,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Whether the ledger takes records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
-    /// It recovers, or has not begun to serve.
+    /// It has not begun to serve. While the log is recovered the port is not even bound.
     Starting,
     /// It serves.
     Ready,
-    /// A write failed: it takes nothing until it is started again.
+    /// A write failed: it takes nothing until it is started again, and still answers who reads.
     Poisoned,
     /// It drains.
     Stopping,

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign_core::codes::Code;
@@ -35,6 +35,9 @@ const GROUP_MAX: usize = 1_024;
 /// Microseconds that a commit waits for company: about what a synced write takes by itself.
 const GROUP_WAIT_US: u64 = 1_000;
 
+/// The file of the data folder that lets a log begin there.
+const BEGIN: &str = "begin";
+
 /// Where a ledger that is ready can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
@@ -50,6 +53,24 @@ pub struct Ready {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// The data folder holds no log, and none is to begin there.
+    #[error(
+        "{} holds no log, and no file `begin` says that one is to begin there; check data_dir, \
+         or run countersign init for a new log",
+        path.display()
+    )]
+    Absent {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// The data folder can't be looked at.
+    #[error("the data folder {} can't be used: {source}", path.display())]
+    Data {
+        /// The data folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A key cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -79,7 +100,8 @@ impl RunError {
             Self::Log(OpenError::Log(fault) | OpenError::Store(StoreError::Corrupt(fault))) => {
                 Some(fault.code)
             }
-            Self::Log(_) => Some(Code::StoreFailed),
+            Self::Log(_) | Self::Data { .. } => Some(Code::StoreFailed),
+            Self::Absent { .. } => Some(Code::LogAbsent),
             Self::Aborted(_) | Self::Random(_) => Some(Code::Internal),
             Self::Serve(_) => None,
         }
@@ -121,12 +143,37 @@ pub async fn run_ledger(
     trigger.on_signals().map_err(ServeError::Signals)?;
     random().map_err(RunError::Random)?;
     let keys = keys::load(&config.origin, &config.keys)?;
+    may_begin(&config.data_dir)?;
     let store = Arc::new(open_store(&config.data_dir).await?);
     let ledger = Ledger::open(store, Arc::new(System), keys, log_config(&checked)).await?;
+    has_begun(&config.data_dir)?;
     let served = serve_log(&checked, &ledger, drain, on_ready).await;
     ledger.stop().await;
     tracing::info!(size = ledger.head().size.0, "stopped");
     Ok(served?)
+}
+
+/// A log begins only where `countersign init` left word that one is to: a folder that was moved
+/// away, or a mistyped `data_dir`, would otherwise begin a second history under the same keys.
+fn may_begin(dir: &Path) -> Result<(), RunError> {
+    let exists = |name: &str| dir.join(name).try_exists();
+    let absent = |source| RunError::Data { path: dir.to_owned(), source };
+    for name in ["db/CURRENT", "anchor", BEGIN] {
+        if exists(name).map_err(absent)? {
+            return Ok(());
+        }
+    }
+    Err(RunError::Absent { path: dir.to_owned() })
+}
+
+/// A log is there, durable: that word is spent.
+fn has_begun(dir: &Path) -> Result<(), RunError> {
+    match std::fs::remove_file(dir.join(BEGIN)) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(RunError::Data { path: dir.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The one place that knows which store a ledger is kept in.

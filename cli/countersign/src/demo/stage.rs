@@ -25,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub(super) struct Stage {
     pub(super) dir: PathBuf,
     pub(super) verifier: PathBuf,
-    program: PathBuf,
+    pub(super) program: PathBuf,
 }
 
 /// The ledger as a child process. It is killed if it is dropped before it was stopped.

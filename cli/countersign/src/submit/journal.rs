@@ -1,8 +1,8 @@
 //! The journal of a submission: what was sealed, written before it is sent.
 //!
 //! One JSON object a line. The first names log and stream; a `batch` holds records with their
-//! places and seeds; a `refused` says that the ledger refused a line for good. For each line the
-//! last word counts. A torn last line is what a crash leaves of a batch that was never sent, and is
+//! places and seeds; a `refused` says that the ledger refused a line. For each line the last word
+//! counts. A torn last line is what a crash leaves of a batch that was never sent, and is
 //! cut off. The file holds seeds, and is its owner's alone.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use countersign_client::{Draft, PreparedBatch};
+use countersign_core::codes::Code;
 use countersign_core::encoding::{from_hex_array, hex};
 use countersign_core::hash::Hash;
 use countersign_core::kinds::Kind;
@@ -83,13 +84,34 @@ impl Kept {
     }
 }
 
-/// A line that the ledger refused for good.
+/// A line that the ledger refused.
 pub(super) struct Refused {
     pub(super) line: u64,
     pub(super) digest: Hash,
     pub(super) action_id: Option<String>,
     pub(super) code: String,
     pub(super) message: String,
+}
+
+/// Refusals that are not about the line itself: a certificate is renewed, a clock set, what the line
+/// rests on is logged later, a place was taken by another writer.
+const CURABLE: [Code; 9] = [
+    Code::RecordedAhead,
+    Code::CertExpired,
+    Code::CertNotYetValid,
+    Code::KeyRevoked,
+    Code::ParentUnknown,
+    Code::VerdictUnknown,
+    Code::ApprovalUnknown,
+    Code::BlobUnknown,
+    Code::Equivocation,
+];
+
+impl Refused {
+    /// Whether the same line may be taken when it is submitted again.
+    pub(super) fn is_curable(&self) -> bool {
+        CURABLE.iter().any(|code| code.as_str() == self.code)
+    }
 }
 
 /// What an earlier run left.

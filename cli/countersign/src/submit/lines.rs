@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use countersign_core::hash::{Hash, sha256};
 use countersign_core::json;
 use countersign_core::kinds::is_uuid_v7;
+use serde_json::Value;
 
 use crate::exit::Failure;
 
@@ -40,6 +41,12 @@ impl Lines {
         let metadata = file.metadata().map_err(|error| Failure::file(path, &error))?;
         let reader = BufReader::new(file);
         Ok(Self { path: path.to_owned(), reader, bytes: metadata.len(), bytes_read: 0, number: 0 })
+    }
+
+    /// Whether there is no line at all.
+    pub(super) fn is_empty(&mut self) -> Result<bool, Failure> {
+        let ahead = self.reader.fill_buf().map_err(|error| Failure::file(&self.path, &error))?;
+        Ok(ahead.is_empty())
     }
 
     /// Bytes of the file.
@@ -82,6 +89,23 @@ impl Lines {
     fn skip(&mut self) -> Result<u64, Failure> {
         let skipped = self.reader.skip_until(b'\n');
         skipped.map(|count| count as u64).map_err(|error| Failure::file(&self.path, &error))
+    }
+}
+
+/// Why a line is not one JSON object, and where; `None` where it is one.
+pub(super) fn no_object(text: &str) -> Option<String> {
+    if text.trim_ascii().is_empty() {
+        return Some("the line is empty, and each line is one JSON object".to_owned());
+    }
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) if value.is_object() => None,
+        Ok(_) => Some("the line is JSON, but not one JSON object".to_owned()),
+        Err(error) => {
+            // The parser counts lines of its own, of which there is only this one.
+            let said = error.to_string();
+            let said = said.split(" at line ").next().unwrap_or_default();
+            Some(format!("the line is not one JSON object: {said} at column {}", error.column()))
+        }
     }
 }
 

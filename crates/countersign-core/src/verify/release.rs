@@ -80,55 +80,90 @@ pub(super) fn supporting(run: &mut Run<'_>, evidence: &Evidence, top: bool) -> S
     Ok(())
 }
 
-/// Checks a verdict against its parent, and an approve against its approvals. Returns the doubts.
+/// Checks a verdict against its parent, and an approve against its approvals. Returns the doubts:
+/// what is absent or withheld stops nothing, and all that is there is judged.
 fn released(
     child: &Support<'_>,
-    parent: RecordRoot,
+    parent_root: RecordRoot,
     supports: &[Support<'_>],
 ) -> Result<Vec<Fault>, Fault> {
-    let Some(parent) = supports.iter().find(|support| support.root == parent) else {
-        return Ok(vec![Code::SupportingAbsent.at_field("parent")]);
-    };
-    if parent.view.kind() != Kind::Verdict {
-        return Err(Code::ParentOutcome.into());
+    let mut doubts = Vec::new();
+    let parent = supports.iter().find(|support| support.root == parent_root);
+    match parent {
+        Some(parent) => answers(child, parent, &mut doubts)?,
+        None => doubts.push(Code::SupportingAbsent.at_field("parent")),
     }
-    let outcomes = (parent.view.str("outcome"), child.view.str("outcome"));
-    match outcomes {
-        (Some("supervise"), Some("approve" | "refuse")) | (Some("approve"), Some("refuse")) => {}
-        (Some(_), Some(_)) => return Err(Code::ParentOutcome.into()),
-        _ => return Ok(vec![Code::ApprovalsWithheld.at_field("outcome")]),
-    }
-    same_action(parent, child, &["tenant", "gate", "mode", "action_id", "action_digest"])?;
-    if parent.report.facts.index >= child.report.facts.index {
-        return Err(Code::ParentOrder.into());
-    }
-    if outcomes != (Some("supervise"), Some("approve")) {
-        return Ok(Vec::new());
+    // An approve with a parent can only be that of a supervise, whether it is shown or not.
+    if child.view.str("outcome") != Some("approve") {
+        return Ok(doubts);
     }
     // No approve after a logged deny, whether the verdict lists it or not.
     let denied = supports.iter().any(|s| {
         s.view.kind() == Kind::Approval
             && s.view.str("decision") == Some("deny")
-            && s.view.str("verdict") == Some(parent.root.hex().as_str())
+            && s.view.str("verdict") == Some(parent_root.hex().as_str())
             && s.report.facts.index < child.report.facts.index
     });
     if denied {
         return Err(Code::ApprovalDenied.into());
     }
-    let requires = parent.view.get("requires").filter(|value| !value.is_null());
-    let listed = child.view.get("approvals").and_then(Value::as_array);
-    let (Some(requires), Some(listed)) = (requires, listed) else {
-        return Ok(vec![Code::ApprovalsWithheld.into()]);
-    };
+    let listed = child.view.get("approvals");
+    if listed.is_none() {
+        doubts.push(Code::ApprovalsWithheld.at_field("approvals"));
+    }
+    let listed = listed.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let mut approvals = Vec::new();
     for root in listed {
         let root = root.as_str().and_then(from_hex_array).map(RecordRoot);
         match supports.iter().find(|support| Some(support.root) == root) {
             Some(approval) => approvals.push(approval),
-            None => return Ok(vec![Code::SupportingAbsent.at_field("approvals")]),
+            None => doubts.push(Code::SupportingAbsent.at_field("approvals")),
         }
     }
-    check_approvals(parent, child, requires, &approvals)
+    let requires = parent.and_then(|parent| parent.view.get("requires"));
+    let requires = requires.filter(|value| !value.is_null());
+    if parent.is_some() && requires.is_none() {
+        doubts.push(Code::ApprovalsWithheld.at_field("requires"));
+    }
+    let released = Release { child, parent, parent_root, requires };
+    released.approvals(&approvals, &mut doubts)?;
+    if let Some(requires) = requires
+        && !child.view.is_withheld("approvals")
+    {
+        enough(requires, listed.len(), &approvals, &mut doubts)?;
+    }
+    Ok(doubts)
+}
+
+/// A verdict against the parent that it resolves or voids (LIFE-2 to LIFE-4, LIFE-8).
+fn answers(
+    child: &Support<'_>,
+    parent: &Support<'_>,
+    doubts: &mut Vec<Fault>,
+) -> Result<(), Fault> {
+    if parent.view.kind() != Kind::Verdict {
+        return Err(Code::ParentOutcome.into());
+    }
+    same_action(parent, child, &["tenant", "gate", "mode", "action_id", "action_digest"])?;
+    if parent.report.facts.index >= child.report.facts.index {
+        return Err(Code::ParentOrder.into());
+    }
+    match (parent.view.str("outcome"), child.view.str("outcome")) {
+        (Some("supervise"), Some("approve" | "refuse")) => Ok(()),
+        (Some("approve"), Some("refuse")) => {
+            let permit = parent.view.get("permit").and_then(|permit| permit.get("not_after"));
+            let not_after = permit.and_then(Value::as_str).and_then(Micros::parse);
+            if not_after.is_some_and(|limit| child.logged_at > limit) {
+                return Err(Code::VoidTooLate.into());
+            }
+            Ok(())
+        }
+        (Some(_), Some(_)) => Err(Code::ParentOutcome.into()),
+        _ => {
+            doubts.push(Code::ApprovalsWithheld.at_field("outcome"));
+            Ok(())
+        }
+    }
 }
 
 fn same_action(
@@ -150,65 +185,84 @@ fn same_action(
     Ok(())
 }
 
-fn check_approvals(
-    parent: &Support<'_>,
-    child: &Support<'_>,
-    requires: &Value,
-    approvals: &[&Support<'_>],
-) -> Result<Vec<Fault>, Fault> {
-    let mut doubts = Vec::new();
-    let expires = requires.get("expires_at").and_then(Value::as_str).and_then(Micros::parse);
-    let in_time = |at: Micros, limit: Option<Micros>| limit.is_none_or(|limit| at <= limit);
-    let (mut people, mut keys) = (BTreeSet::new(), BTreeSet::new());
-    let mut roles = BTreeSet::new();
-    for approval in approvals {
+/// An approve, the supervised verdict that it releases, and what that requires, where shown.
+struct Release<'r> {
+    child: &'r Support<'r>,
+    parent: Option<&'r Support<'r>>,
+    parent_root: RecordRoot,
+    requires: Option<&'r Value>,
+}
+
+impl Release<'_> {
+    /// Judges each approval that is there (LIFE-3 to LIFE-7).
+    fn approvals(&self, approvals: &[&Support<'_>], doubts: &mut Vec<Fault>) -> Result<(), Fault> {
+        let (mut people, mut keys) = (BTreeSet::new(), BTreeSet::new());
+        for approval in approvals {
+            self.approval(approval)?;
+            match &approval.report.facts.person {
+                Some((id, key)) => {
+                    if !people.insert(id.clone()) || !keys.insert(*key) {
+                        return Err(Code::ApprovalSamePerson.into());
+                    }
+                }
+                None => doubts.push(Code::PersonUnchecked.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn approval(&self, approval: &Support<'_>) -> Result<(), Fault> {
         let view = approval.view;
         if view.kind() != Kind::Approval {
             return Err(Code::ApprovalOtherVerdict.into());
         }
-        if view.str("verdict").is_some_and(|verdict| verdict != parent.root.hex()) {
+        if view.str("verdict").is_some_and(|verdict| verdict != self.parent_root.hex()) {
             return Err(Code::ApprovalOtherVerdict.into());
         }
         if view.str("decision") == Some("deny") {
             return Err(Code::ApprovalDenied.into());
         }
-        same_action(parent, approval, &["tenant", "gate", "action_id", "action_digest"])?;
+        same_action(self.child, approval, &["tenant", "gate", "action_id", "action_digest"])?;
         let index = approval.report.facts.index;
-        if parent.report.facts.index >= index || index >= child.report.facts.index {
+        let after = self.parent.is_none_or(|parent| parent.report.facts.index < index);
+        if !after || index >= self.child.report.facts.index {
             return Err(Code::ParentOrder.into());
         }
+        let expires = self.requires.and_then(|requires| requires.get("expires_at"));
+        let expires = expires.and_then(Value::as_str).and_then(Micros::parse);
         let not_after = view.str("not_after").and_then(Micros::parse);
-        let limits = [not_after, expires];
-        let ends_in_time = |at| limits.iter().all(|limit| in_time(at, *limit));
-        if !ends_in_time(approval.logged_at) || !ends_in_time(child.logged_at) {
+        let late = |at| [not_after, expires].into_iter().flatten().any(|limit| at > limit);
+        if late(approval.logged_at) || late(self.child.logged_at) {
             return Err(Code::ApprovalExpired.into());
         }
-        match &approval.report.facts.person {
-            Some((id, key)) => {
-                if !people.insert(id.clone()) || !keys.insert(*key) {
-                    return Err(Code::ApprovalSamePerson.into());
-                }
-            }
-            None => doubts.push(Code::PersonUnchecked.into()),
-        }
-        let named = view.get("approver").and_then(|approver| approver.get("roles"));
-        let named = named.and_then(Value::as_array).into_iter().flatten();
-        roles.extend(named.filter_map(Value::as_str).map(str::to_owned));
+        Ok(())
     }
+}
+
+/// Number and roles as the supervised verdict requires (LIFE-7).
+fn enough(
+    requires: &Value,
+    listed: usize,
+    approvals: &[&Support<'_>],
+    doubts: &mut Vec<Fault>,
+) -> Result<(), Fault> {
     let needed = requires.get("approvals").and_then(Value::as_u64).unwrap_or(u64::MAX);
-    // A supervised action is released by people, so an approve rests on one of them at least.
-    if (approvals.len() as u64) < needed.max(1) {
+    if (listed as u64) < needed {
         return Err(Code::ApprovalsTooFew.into());
+    }
+    let mut roles = BTreeSet::new();
+    for approval in approvals {
+        let named = approval.view.get("approver").and_then(|approver| approver.get("roles"));
+        let named = named.and_then(Value::as_array).into_iter().flatten();
+        roles.extend(named.filter_map(Value::as_str));
     }
     let wanted = requires.get("roles").and_then(Value::as_array).into_iter().flatten();
     let missing = wanted.filter_map(Value::as_str).any(|role| !roles.contains(role));
     let withheld = approvals.iter().any(|approval| approval.view.is_withheld("approver"));
-    match (missing, withheld) {
-        (true, false) => Err(Code::ApprovalRoles.into()),
-        (true, true) => {
-            doubts.push(Code::ApprovalsWithheld.at_field("approver"));
-            Ok(doubts)
-        }
-        _ => Ok(doubts),
+    if missing && (withheld || approvals.len() < listed) {
+        doubts.push(Code::ApprovalsWithheld.at_field("approver"));
+    } else if missing {
+        return Err(Code::ApprovalRoles.into());
     }
+    Ok(())
 }

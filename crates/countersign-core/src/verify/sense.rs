@@ -39,7 +39,15 @@ pub(super) fn values(run: &mut Run<'_>, evidence: &Evidence) -> Step {
             }
         }
         Kind::Stream => stream_opened(&view, &evidence.receipt.checkpoint.origin)?,
-        Kind::Approval => run.not_checked.push("the verdict it answers".into()),
+        Kind::Approval => {
+            // LIFE-6, as far as the approval alone shows it.
+            let not_after = view.str("not_after").and_then(Micros::parse);
+            let logged_at = run.read_entry()?.logged_at;
+            if not_after.is_some_and(|limit| logged_at > limit) {
+                return Err(Code::ApprovalExpired.at_field("not_after").into());
+            }
+            run.not_checked.push("the verdict it answers".into());
+        }
         _ => {}
     }
     Ok(())

@@ -11,15 +11,17 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_core::codes::Code;
 use countersign_core::stream::StreamId;
-use countersign_log::ledger::{Ledger, Pending};
+use countersign_log::ledger::{Ledger, Pending, Room};
 use countersign_log::store::Store;
 use countersign_proto::convert::{BatchAnswer, RecordAnswer};
 use countersign_proto::errors::Refusal;
 use countersign_proto::v1::{self, SubmitRequest, SubmitResponse};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -32,6 +34,10 @@ use crate::drain::Drain;
 /// Streams of one call that are remembered as halted. Forgetting one costs only the name of the
 /// refusal: the log itself takes no record out of order.
 const HALTED_STREAMS_MAX: usize = 1_024;
+
+/// How long an answer may wait to be taken. A caller that doesn't read holds room in the log's
+/// queue, which is everybody's.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// The log, for one call.
 pub(super) struct CallTo<S> {
@@ -141,8 +147,11 @@ async fn answer(
             Step::End(status) => status,
             Step::Batch(Submitted { call_id, stream, fate, _place }) => {
                 match settle(call_id, stream, fate, &mut halts).await {
-                    Ok(answer) => {
-                        if answers.send(Ok(answer.into())).await.is_err() {
+                    Ok((answer, _room)) => {
+                        let sent = timeout(ANSWER_WAIT, answers.send(Ok(answer.into()))).await;
+                        if !matches!(sent, Ok(Ok(()))) {
+                            // The caller is gone, or doesn't read: what waits is given up, and
+                            // submitted again it is answered as a repeat.
                             return;
                         }
                         continue;
@@ -163,21 +172,23 @@ async fn settle(
     stream: Option<StreamId>,
     fate: Result<(SubmittedSeal, Pending), Refusal>,
     halts: &mut Halts,
-) -> Result<BatchAnswer, Refusal> {
+) -> Result<(BatchAnswer, Option<Room>), Refusal> {
     let refused =
         |refusal| BatchAnswer { call_id, checkpoint: String::new(), outcome: Err(refusal) };
-    let mut answer = match fate {
-        Err(refusal) => refused(refusal),
-        Ok((seal, pending)) => match pending.answer().await {
-            Ok(answer) => batch::answered(call_id, &seal, answer),
-            Err(unknown) if leaves_fate_open(unknown.fault.code) => return Err(refusal(unknown)),
-            Err(known) => refused(refusal(known)),
+    let (mut answer, room) = match fate {
+        Err(refusal) => (refused(refusal), None),
+        Ok((seal, pending)) => match pending.answer_and_room().await {
+            (Ok(answer), room) => (batch::answered(call_id, &seal, answer), Some(room)),
+            (Err(unknown), _) if leaves_fate_open(unknown.fault.code) => {
+                return Err(refusal(unknown));
+            }
+            (Err(known), room) => (refused(refusal(known)), Some(room)),
         },
     };
     if let Some(stream) = stream {
         halts.settle(stream, &mut answer);
     }
-    Ok(answer)
+    Ok((answer, room))
 }
 
 /// Whether a queued batch may be in the log although the log answers with this code. Its caller has

@@ -123,7 +123,8 @@ pub(crate) struct Connection {
     /// ledger on loopback that serves with --insecure-dev, where no identity is shown.
     #[arg(long, env = "COUNTERSIGN_SERVER")]
     pub(crate) server: String,
-    /// Folder of the identity to call with, such as DIR/identities/gate.
+    /// Folder of the identity to call with, such as DIR/identities/gate. In a folder that init made,
+    /// the gate's is meant.
     #[arg(long, env = "COUNTERSIGN_IDENTITY")]
     pub(crate) identity: PathBuf,
 }

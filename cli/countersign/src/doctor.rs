@@ -219,8 +219,9 @@ fn server_certificate(found: &mut Findings, path: &Path) {
         Err(failure) => return found.fault(&failure.message),
     };
     let Ok(chain) = split_pem_bundle(&text) else {
-        return found
-            .warn(&format!("{name} is no strict PEM of Ed25519 or ECDSA P-256; its dates were not looked at."));
+        return found.warn(&format!(
+            "{name} is no strict PEM of Ed25519 or ECDSA P-256; its dates were not looked at."
+        ));
     };
     for (at, ended) in [(now_us(), true), (now_us().saturating_add(RENEWAL_US), false)] {
         let result = verify_chain(&chain, &[], at);

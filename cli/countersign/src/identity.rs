@@ -54,8 +54,12 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Reads a folder. Its parts must agree with each other: certificate, key and names.
+    /// Reads a folder. Its parts must agree with each other: certificate, key and names. In a folder
+    /// that `init` made, the gate's identity is meant.
     pub(crate) fn read(folder: &Path) -> Result<Self, Failure> {
+        let gate = folder.join("identities/gate");
+        let made_by_init = !folder.join("identity.toml").exists() && gate.is_dir();
+        let folder = if made_by_init { gate.as_path() } else { folder };
         let text = |name: &str| read_text(&folder.join(name), SMALL_FILE_BYTES_MAX);
         let wrong = |name: &str, what: &dyn std::fmt::Display| {
             Failure::usage(format!("{}: {what}", shown(&folder.join(name))))

@@ -185,9 +185,8 @@ fn build(args: &InitArgs, dir: &Path) -> Result<(), Failure> {
             .map_err(|fault| Failure::usage(format!("the origin serves for no key: {fault}")))
     };
 
-    let authority = |of: &str, algorithm| {
-        Authority::new(&format!("{host} {of} (development)"), algorithm, now)
-    };
+    let authority =
+        |of: &str, algorithm| Authority::new(&format!("{host} {of} (development)"), algorithm, now);
     let gate_ca = authority("gates", Algorithm::Ed25519)?;
     let people_ca = authority("people", Algorithm::Ed25519)?;
     let server_ca = authority("servers", Algorithm::P256)?;

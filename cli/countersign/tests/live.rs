@@ -207,6 +207,19 @@ fn submitted_verdicts_are_proven_by_everyone_who_may_ask_and_survive_a_restart()
     assert_eq!(answers(&output)[0]["size"], 302);
 }
 
+/// `--identity` takes the folder that `init` made as well: the gate's identity is meant.
+#[test]
+fn the_folder_of_init_stands_for_its_gate() {
+    let house = House::new();
+    let ledger = house.serve("127.0.0.1:0", &[]);
+    let head = countersign()
+        .args(["head", "--server", &ledger.grpc, "--identity"])
+        .arg(house.root())
+        .output()
+        .unwrap();
+    assert_eq!(head.status.code(), Some(0), "{}", said(&head));
+}
+
 #[test]
 fn a_ledger_that_is_killed_under_a_submission_loses_and_doubles_nothing() {
     let house = House::new();

@@ -12,7 +12,7 @@ use countersign_core::kinds::Kind;
 use countersign_core::merkle::{verify_consistency, verify_inclusion};
 use countersign_core::note::SignedCheckpoint;
 use countersign_core::verify::Verdict;
-use countersign_log::api::{LogState, Logged, RecordAt, Refused};
+use countersign_log::api::{LogState, Logged, RecordAt, Refused, StreamRequest};
 use countersign_testkit::faults::Faults;
 use countersign_testkit::memory::MemoryStore;
 use serde_json::json;
@@ -375,4 +375,49 @@ async fn a_policy_names_texts_that_the_ledger_holds() {
     let value = signed(Kind::Policy, policy(0), &approver);
     let outcome = gate.say(&ledger, Kind::Policy, &value, approver.chain).await;
     assert_eq!(outcome.unwrap_err().fault.code, Code::PersonCertificate);
+}
+
+/// Answers that nobody reads hold the room of their batches, so that they can't add up.
+#[tokio::test]
+async fn an_answer_keeps_its_room_until_it_is_delivered() {
+    let world = World::new();
+    let mut config = world.config();
+    config.queue_bytes_max = 4_096;
+    let ledger = world.open_with(&Arc::new(MemoryStore::new(Faults::none())), config).await;
+    let mut gate = world.gate("acme", "prod-1");
+    gate.open(&ledger).await;
+    let says = [1, 2].map(|n| (Kind::Verdict, verdict(n, "refuse", &json!({}))));
+    let pending = ledger.enqueue(gate.batch(&says)).await.unwrap();
+    let (answer, room) = pending.answer_and_room().await;
+    assert!(answer.unwrap().head.is_some());
+    let next = gate.batch(&[(Kind::Verdict, verdict(3, "refuse", &json!({})))]);
+    let refused = ledger.submit(next.clone()).await.unwrap_err();
+    assert_eq!(refused.fault.code, Code::Overloaded);
+    drop(room);
+    only(ledger.submit(next).await.unwrap()).unwrap();
+}
+
+/// A new certificate of a stream's key is recorded once; an older one shown after it is not.
+#[tokio::test]
+async fn only_a_later_certificate_renews_a_stream() {
+    let world = World::new();
+    let ledger = world.open(&Arc::new(MemoryStore::new(Faults::none()))).await;
+    let uri = "spiffe://acme.example/tenant/acme/gate/prod-1";
+    let [older, newer] = world.gates.issue_twice(uri, [2027, 2030]);
+    let mut gate = world.gate("acme", "prod-1");
+    gate.holder = older;
+    let opening = |chain: &Vec<countersign_core::cert::Certificate>| {
+        let seal_key = gate.holder.key.verifying_key().to_bytes();
+        StreamRequest { seal_key, chain: chain.clone(), ..gate.opening() }
+    };
+    let mut sizes = Vec::new();
+    for holder in [&gate.holder, &newer, &gate.holder, &newer] {
+        ledger.open_stream(opening(&holder.chain)).await.unwrap();
+        sizes.push(ledger.head().size.0);
+    }
+    assert_eq!(sizes, [2, 3, 3, 3]);
+    let at = RecordAt::Index(LeafIndex(2));
+    let (_, evidence) = ledger.evidence(Some("acme"), at, TreeSize(0)).await.unwrap();
+    assert_eq!(evidence.record.view(Kind::Stream).unwrap().str("event"), Some("renew"));
+    assert_eq!(world.verify(&ledger, 2).await.result, Verdict::Valid);
 }

@@ -62,6 +62,12 @@ impl Authority {
         self.certify(&key, uri, until)
     }
 
+    /// Two certificates of one key.
+    pub(crate) fn issue_twice(&self, uri: &str, until: [i32; 2]) -> [Holder; 2] {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        until.map(|until| self.certify(&key, uri, until))
+    }
+
     fn certify(&self, key: &KeyPair, uri: &str, until: i32) -> Holder {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

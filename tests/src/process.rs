@@ -83,9 +83,8 @@ fn assert_fresh(program: &Path) {
     let sources = sources.trim_end().replace("\\ ", "\0");
     let sources = sources.split(' ').map(|source| PathBuf::from(source.replace('\0', " ")));
     // What a build script wrote is as new as the last build, whatever that built.
-    let ours: Vec<PathBuf> = sources.filter(|source| source.starts_with(tree)).collect();
-    assert!(!ours.is_empty(), "{} was built from another tree than this", program.display());
-    for source in ours {
+    // A target folder that two checkouts share may list the other's, of which nothing follows.
+    for source in sources.filter(|source| source.starts_with(tree)) {
         assert!(
             modified(&source).is_none_or(|changed| changed <= built),
             "{} was changed after {} was built: run `cargo build --workspace` first",

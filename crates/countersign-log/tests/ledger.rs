@@ -421,3 +421,43 @@ async fn only_a_later_certificate_renews_a_stream() {
     assert_eq!(evidence.record.view(Kind::Stream).unwrap().str("event"), Some("renew"));
     assert_eq!(world.verify(&ledger, 2).await.result, Verdict::Valid);
 }
+
+/// The kinds of a gate's stream that no other test submits: a grant, an attempt, a heartbeat.
+#[tokio::test]
+async fn grants_attempts_and_notices_are_logged_and_proven() {
+    let world = World::new();
+    let ledger = world.open(&Arc::new(MemoryStore::new(Faults::none()))).await;
+    let mut gate = world.gate("acme", "prod-1");
+    gate.open(&ledger).await;
+    let owner = world.person("tenant-admin", "tia");
+    let terms = json!({
+        "grantee": "infra-agent-7", "allowed": ["ec2:DescribeInstances"], "forbidden": [],
+        "ticket": "OPS-1", "session": "s-1", "not_before": null, "expires_at": null,
+        "limits": null,
+    });
+    let grant = json!({
+        "grant_id": "g-1", "terms": terms.to_string(),
+        "owner": { "id": "tia", "certificate": hex(&owner.chain[0].digest()) },
+    });
+    let grant = signed(Kind::Grant, grant, &owner);
+    let mut attempt = verdict(1, "refuse", &json!({}));
+    for name in ["mode", "outcome"] {
+        attempt.as_object_mut().unwrap().remove(name);
+    }
+    let heartbeat = json!({ "about": "heartbeat", "detail": null });
+    let says = [
+        (Kind::Grant, grant.clone(), owner.chain.clone()),
+        (Kind::Intent, attempt, vec![]),
+        (Kind::Notice, heartbeat, vec![]),
+    ];
+    for (kind, value, people) in says {
+        let (_, logged) = gate.say(&ledger, kind, &value, people).await.unwrap();
+        let report = world.verify(&ledger, logged.index.0).await;
+        assert_eq!(report.result, Verdict::Valid, "{kind:?}: {report:?}");
+    }
+    // Terms that the owner didn't sign.
+    let mut other = grant;
+    other["terms"] = terms.to_string().replace("OPS-1", "OPS-2").into();
+    let refused = gate.say(&ledger, Kind::Grant, &other, owner.chain).await;
+    assert_eq!(refused.unwrap_err().fault.code, Code::PersonSignature);
+}

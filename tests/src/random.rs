@@ -2,14 +2,16 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// SplitMix64: small, and good enough to choose where to break things.
+use countersign_testkit::rng::SplitMix64;
+
+/// The testkit's generator, with what these tests draw from it.
 #[derive(Debug, Clone)]
-pub struct Random(u64);
+pub struct Random(SplitMix64);
 
 impl Random {
     /// From a seed.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix64::new(seed))
     }
 
     /// From `COUNTERSIGN_SEED`, or else from the clock; prints which, so that a failure can be had
@@ -23,31 +25,22 @@ impl Random {
             u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap()
         });
         println!("{test}: COUNTERSIGN_SEED={seed}");
-        Self(seed)
+        Self::new(seed)
     }
 
     /// The next number.
     pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.number() % bound
+        self.0.below(bound)
     }
 
     /// So many random bytes.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        let mut bytes = [0; N];
-        for chunk in bytes.chunks_mut(8) {
-            let random = self.number().to_be_bytes();
-            chunk.copy_from_slice(&random[..chunk.len()]);
-        }
-        bytes
+        self.0.bytes()
     }
 
     /// A UUID of version 7 (its time is random too, which nothing here minds).

@@ -8,8 +8,6 @@ use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::escaped;
 use countersign_core::trust::{TRUST_BYTES_MAX, Trust};
 
-use crate::shape;
-
 /// Why a file could not be used.
 #[derive(Debug)]
 pub(crate) enum Problem {
@@ -79,7 +77,7 @@ pub(crate) fn read_trust(path: &Path) -> Result<Trust, Problem> {
     trust.map_err(|fault| match root {
         // Certificates stand in the roots' files only, and the last one that was read is at fault.
         Some(root) if fault.code.as_str().starts_with("CERT_") => wrong(&root, &fault),
-        _ if fault.code == Code::TrustMalformed => match shape::fault(&text) {
+        _ if fault.code == Code::TrustMalformed => match Trust::shape_fault(&text) {
             Some(place) => wrong(path, &format!("{place}. {fault}")),
             None => wrong(path, &fault),
         },

@@ -12,7 +12,6 @@ macro_rules! say {
 mod files;
 mod inspect;
 mod report;
-mod shape;
 
 use std::io::Write as _;
 use std::path::PathBuf;

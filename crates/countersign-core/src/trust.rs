@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use crate::cert::{Certificate, TrustAnchor};
 use crate::codes::{Code, Fault};
-use crate::encoding::{Micros, from_b64, is_name};
-use crate::note::{KeyType, VerifierKey};
+use crate::encoding::{Micros, escaped, from_b64, is_name};
+use crate::note::{KeyType, SignedCheckpoint, VerifierKey};
 use crate::quorum::WitnessPolicy;
 
 /// Bytes that a trust file may have.
@@ -200,6 +200,48 @@ impl Trust {
             skew_us: skew_s.checked_mul(1_000_000).ok_or(Code::TrustMalformed)?,
             revoked: revoked.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Where a trust file breaks the shape of spec/trust.md, safe to print: line, column and key, for
+    /// whoever has to mend it. `None` where the shape is right.
+    pub fn shape_fault(text: &str) -> Option<String> {
+        let error = toml::from_str::<File>(text).err()?;
+        let said = escaped(error.message());
+        let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+            return Some(said);
+        };
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Some(format!("line {line}, column {column}: {said}"))
+    }
+
+    /// The doubt that revoked keys leave, unless a witness quorum cosigned this checkpoint before
+    /// the first of them was (VER-9). A cosignature's time is whole seconds: only a second that
+    /// ended before T is before T.
+    pub fn revocation_doubt(
+        &self,
+        keys: &[Vec<u8>],
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<Option<Code>, Fault> {
+        let first = keys.iter().filter_map(|key| self.revoked_from(key)).min();
+        let Some(from) = first else { return Ok(None) };
+        let seen_before = self.quorum(checkpoint, Some(from.seconds()))?;
+        Ok((!seen_before).then_some(Code::KeyRevoked))
+    }
+
+    /// Whether a witness quorum that asks for anybody cosigned this checkpoint, before a second
+    /// where one is given. A known witness's line that fails is a fault.
+    pub(crate) fn quorum(
+        &self,
+        checkpoint: &SignedCheckpoint,
+        before: Option<u64>,
+    ) -> Result<bool, Fault> {
+        match &self.witnesses {
+            Some(policy) if !policy.is_none() => {
+                Ok(policy.evaluate(checkpoint, &self.own_keys(), before)?.is_some())
+            }
+            _ => Ok(false),
+        }
     }
 
     /// The trusted logs of this origin.

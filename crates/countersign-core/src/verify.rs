@@ -492,21 +492,8 @@ impl<'a> Run<'a> {
         let Some(trust) = self.trust else {
             return Ok(());
         };
-        let first = self.keys.iter().filter_map(|key| trust.revoked_from(key)).min();
-        let Some(from) = first else {
-            return Ok(());
-        };
-        // A cosignature's time is whole seconds: only a second that ended before T is before T.
-        let seen_before = match &trust.witnesses {
-            Some(policy) if !policy.is_none() => policy.evaluate(
-                &evidence.receipt.checkpoint,
-                &self.trust.map(Trust::own_keys).unwrap_or_default(),
-                Some(from.seconds()),
-            )?,
-            _ => None,
-        };
-        if seen_before.is_none() {
-            self.doubt(9, Code::KeyRevoked);
+        if let Some(doubt) = trust.revocation_doubt(&self.keys, &evidence.receipt.checkpoint)? {
+            self.doubt(9, doubt);
         }
         Ok(())
     }

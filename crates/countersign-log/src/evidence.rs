@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::api::{First, RecordAt};
 use crate::lifecycle::{ACTION_RECORDS_MAX, Fact, action_of};
 use crate::rows::{BatchRow, Payload, decode_chain};
-use crate::shared::{CORRUPT, Published, Shared, store_fault};
+use crate::shared::{CORRUPT, Published, Shared, entry_at, store_fault};
 use crate::store::Store;
 
 /// A record as it is stored, consistent with its entry.
@@ -30,10 +30,13 @@ pub(crate) struct Stored {
 impl Stored {
     /// Reads the record at this index.
     pub(crate) async fn read<S: Store>(store: &S, index: LeafIndex) -> Result<Self, Fault> {
+        let entry = entry_at(store, index).await?.ok_or(Code::NotFound)?;
+        Self::read_of(store, index, entry).await
+    }
+
+    /// Reads what belongs to an entry that was read already.
+    async fn read_of<S: Store>(store: &S, index: LeafIndex, entry: Entry) -> Result<Self, Fault> {
         let corrupt = CORRUPT.at_index(index.0);
-        let entries = store.entries(index, 1).await.map_err(store_fault)?;
-        let entry = entries.first().ok_or(Code::NotFound)?;
-        let entry = Entry::from_bytes(entry).map_err(|_| corrupt)?;
         let payload = store.payload(index).await.map_err(store_fault)?.ok_or(Code::Erased)?;
         let payload = Payload::decode(entry.kind, &payload).ok_or(corrupt)?;
         let batch = store.batch(payload.batch).await.map_err(store_fault)?;
@@ -48,13 +51,8 @@ impl Stored {
 
     /// What the lifecycle asks of it.
     pub(crate) fn fact(&self) -> Fact {
-        let leaf = self.payload.people.first();
-        Fact {
-            root: self.root,
-            logged_at: self.entry.logged_at,
-            person_key: leaf.and_then(|leaf| leaf.public_key_bytes().try_into().ok()),
-            view: self.payload.record.shared_view(),
-        }
+        let Payload { record, people, .. } = &self.payload;
+        Fact::new(self.root, self.entry.logged_at, record, people)
     }
 
     fn seal(&self) -> Result<Seal, Fault> {
@@ -76,11 +74,10 @@ pub(crate) async fn facts<S: Store>(
     }
     let mut facts = Vec::with_capacity(found.len());
     for index in found {
-        let entries = store.entries(index, 1).await.map_err(store_fault)?;
-        let kind = entries.first().and_then(|entry| Entry::from_bytes(entry).ok());
+        let entry = entry_at(store, index).await?.ok_or(CORRUPT.at_index(index.0))?;
         // An attempt on record binds nobody.
-        if kind.ok_or(CORRUPT.at_index(index.0))?.kind != Kind::Intent {
-            facts.push(Stored::read(store, index).await?.fact());
+        if entry.kind != Kind::Intent {
+            facts.push(Stored::read_of(store, index, entry).await?.fact());
         }
     }
     Ok(facts)

@@ -314,13 +314,7 @@ impl<S: Store> Maker<'_, S> {
         let Some(action) = action_of(view) else {
             return Ok(lifecycle::check_without_action(view));
         };
-        let leaf = record.people.first();
-        let new = Fact {
-            root,
-            logged_at: self.now,
-            person_key: leaf.and_then(|leaf| leaf.public_key_bytes().try_into().ok()),
-            view: record.record.shared_view(),
-        };
+        let new = Fact::new(root, self.now, &record.record, &record.people);
         let key = (batch.tenant.clone(), action);
         let mut logged = match facts(&*self.shared.store, &batch.tenant, action).await {
             Err(fault) if matches!(fault.code, Code::Erased | Code::ActionFull) => {

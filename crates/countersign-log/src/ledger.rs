@@ -149,8 +149,8 @@ impl<S: Store> Ledger<S> {
         let sequencer = Sequencer::new(Arc::clone(&shared), work, state, lease);
         tokio::spawn(sequencer.run());
         let heads = Arc::new(Task(tokio::spawn(publish_heads(Arc::clone(&shared)))));
-        let permits = (shared.config.queue_bytes_max / ROOM_UNIT).clamp(1, Semaphore::MAX_PERMITS);
-        Self { shared, queue, room: Arc::new(Semaphore::new(permits)), heads }
+        let room = Arc::new(Semaphore::new(room_units(&shared.config)));
+        Self { shared, queue, room, heads }
     }
 
     fn ready(&self) -> Result<(), Refused> {
@@ -223,7 +223,7 @@ impl<S: Store> Ledger<S> {
         // The answer takes room as well, whatever the record's size.
         let bytes = bytes.max(batch.records.len().saturating_mul(ANSWER_BYTES));
         let units = u32::try_from(bytes.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
-        let units = units.clamp(1, u32::try_from(self.capacity()).unwrap_or(u32::MAX));
+        let units = units.clamp(1, u32::try_from(room_units(&shared.config)).unwrap_or(u32::MAX));
         let room = Arc::clone(&self.room).acquire_many_owned(units);
         let room = tokio::time::timeout(ROOM_WAIT, room).await.map_err(|_| Code::Overloaded)?;
         let room = room.map_err(|_| Code::LedgerStopping)?;
@@ -233,10 +233,6 @@ impl<S: Store> Ledger<S> {
         let work = Work::Batch(queued);
         self.queue.send(work).map_err(|_| Code::LedgerStopping)?;
         Ok(Pending { answered, room: Room { _permit: room } })
-    }
-
-    fn capacity(&self) -> usize {
-        (self.shared.config.queue_bytes_max / ROOM_UNIT).max(1)
     }
 
     /// A policy record names texts that the ledger holds, of the length it says, or none (KIND-8).
@@ -393,6 +389,11 @@ impl<S: Store> Ledger<S> {
             let _ = stopped.await;
         }
     }
+}
+
+/// The queue's room in units: what no single batch may ask for more than.
+fn room_units(config: &LogConfig) -> usize {
+    (config.queue_bytes_max / ROOM_UNIT).clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// u32 length, policy text, u32 length, schema text, and nothing after it (KIND-8).

@@ -5,11 +5,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use countersign_core::cert::Certificate;
 use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::{Micros, from_hex_array};
 use countersign_core::hash::RecordRoot;
 use countersign_core::kinds::Kind;
-use countersign_core::record::View;
+use countersign_core::record::{FullRecord, View};
 use serde_json::Value;
 
 /// Records that one action may have (LIFE-12). A lifecycle needs a handful; the rest bounds what looking
@@ -27,6 +28,18 @@ pub(crate) struct Fact {
 }
 
 impl Fact {
+    /// What is asked of a record that carries the chain of `people`.
+    pub(crate) fn new(
+        root: RecordRoot,
+        logged_at: Micros,
+        record: &FullRecord,
+        people: &[Certificate],
+    ) -> Self {
+        let key = people.first().map(Certificate::public_key_bytes);
+        let person_key = key.and_then(|key| key.try_into().ok());
+        Self { root, logged_at, person_key, view: record.shared_view() }
+    }
+
     fn is(&self, kind: Kind) -> bool {
         self.view.kind() == kind
     }

@@ -143,9 +143,7 @@ impl<S: Store> Shared<S> {
 
     /// The entry at this index.
     pub(crate) async fn entry(&self, index: LeafIndex) -> Result<Entry, Fault> {
-        let entries = self.store.entries(index, 1).await.map_err(store_fault)?;
-        let bytes = entries.first().ok_or(CORRUPT.at_index(index.0))?;
-        Entry::from_bytes(bytes).map_err(|_| CORRUPT.at_index(index.0))
+        entry_at(&*self.store, index).await?.ok_or(CORRUPT.at_index(index.0))
     }
 
     /// A full tile, from memory or from the store.
@@ -251,6 +249,16 @@ fn inner_nodes(hashes: Vec<Hash>) -> TileNodes {
         levels.push(pairs.iter().map(|[left, right]| LogTree::node(left, right)).collect());
     }
     levels
+}
+
+/// The entry at this index; `None` beyond the log's end.
+pub(crate) async fn entry_at<S: Store>(
+    store: &S,
+    index: LeafIndex,
+) -> Result<Option<Entry>, Fault> {
+    let entries = store.entries(index, 1).await.map_err(store_fault)?;
+    let read = |bytes| Entry::from_bytes(bytes).map_err(|_| CORRUPT.at_index(index.0));
+    entries.first().map(|bytes| read(bytes)).transpose()
 }
 
 /// The hashes of a full tile.

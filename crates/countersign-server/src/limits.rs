@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use countersign_log::ledger::BLOB_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use tonic::transport::Server;
 
@@ -14,9 +15,6 @@ const FRAMING_BYTES: usize = 64 * 1024;
 /// Bytes that the answer to one record may have: its entry, a proof of 40 hashes, and for a repeat
 /// the first seal with its path and the first head.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
-
-/// Bytes of a policy's texts with their lengths, as `PutBlob` takes them.
-pub const BLOB_BYTES_MAX: usize = 4 * 1024 * 1024 + 8;
 
 /// The section `[limits]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use countersign_core::codes::{Code, Fault};
 use countersign_core::hash::TreeSize;
 use countersign_core::receipt::ConsistencyProof;
 use countersign_log::api::{self, RecordAt, Refused, StreamRequest};
-use countersign_log::ledger::Ledger;
+use countersign_log::ledger::{BLOB_BYTES_MAX, Ledger};
 use countersign_log::store::Store;
 use countersign_proto::convert::{EvidenceQuery, RecordRef, StreamOpened, StreamOpening};
 use countersign_proto::errors::Refusal;
@@ -29,7 +29,7 @@ use self::batch::BatchLimits;
 use crate::admission::Caller;
 use crate::authz::{Rpc, Target};
 use crate::drain::Drain;
-use crate::limits::{BLOB_BYTES_MAX, Limits};
+use crate::limits::Limits;
 
 /// The service over one log.
 pub struct LedgerRpc<S> {

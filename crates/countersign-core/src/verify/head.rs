@@ -63,15 +63,7 @@ impl<'t> TrustedHead<'t> {
         checkpoint: &SignedCheckpoint,
         trust: &Trust,
     ) -> Result<Option<Code>, Fault> {
-        let own = trust.own_keys();
-        let quorum = |before| match &trust.witnesses {
-            Some(policy) if !policy.is_none() => policy.evaluate(checkpoint, &own, before),
-            _ => Ok(None),
-        };
-        quorum(None)?;
-        let revoked = self.keys.iter().filter_map(|key| trust.revoked_from(key)).min();
-        let Some(from) = revoked else { return Ok(None) };
-        let seen_before = quorum(Some(from.seconds()))?.is_some();
-        Ok((!seen_before).then_some(Code::KeyRevoked))
+        trust.quorum(checkpoint, None)?;
+        trust.revocation_doubt(&self.keys, checkpoint)
     }
 }

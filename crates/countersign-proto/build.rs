@@ -8,7 +8,10 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=../../proto");
-    let descriptors = protox::compile(["countersign/v1/ledger.proto"], ["../../proto"])?;
+    let descriptors = protox::compile(
+        ["countersign/v1/ledger.proto", "countersign/v1/gate.proto"],
+        ["../../proto"],
+    )?;
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out_dir.join("countersign.binpb"), descriptors.encode_to_vec())?;
     // `bytes` fields are slices of the received message instead of copies of it.

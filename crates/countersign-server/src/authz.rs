@@ -81,7 +81,7 @@ pub enum Reach {
 use Reach::{Log, Never, Own};
 
 /// The roles, in the order of the columns of [`TABLE`].
-pub const COLUMNS: [Role; 8] = [
+pub const COLUMNS: [Role; 9] = [
     Role::Gate,
     Role::Auditor,
     Role::Responder,
@@ -90,21 +90,23 @@ pub const COLUMNS: [Role; 8] = [
     Role::TenantAdmin,
     Role::Mirror,
     Role::Operator,
+    Role::Pep,
 ];
 
-/// The authorisation table. An operator runs the ledger and reads nobody's records.
+/// The authorisation table. An operator runs the ledger and reads nobody's records; an
+/// enforcement point deals with its gate, and of the ledger needs the heads alone.
 #[rustfmt::skip]
-pub const TABLE: [(Rpc, [Reach; 8]); 9] = [
-    //                     gate   auditor responder approver policy-admin tenant-admin mirror operator
-    (Rpc::OpenStream,     [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never]),
-    (Rpc::Submit,         [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never]),
-    (Rpc::SubmitStream,   [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never]),
-    (Rpc::GetHead,        [Log,   Log,    Log,      Log,     Log,         Log,         Log,   Log]),
-    (Rpc::WatchHeads,     [Log,   Log,    Log,      Log,     Log,         Log,         Log,   Log]),
-    (Rpc::GetConsistency, [Log,   Log,    Log,      Log,     Log,         Log,         Log,   Log]),
-    (Rpc::GetReceipt,     [Own,   Own,    Own,      Own,     Own,         Own,         Own,   Never]),
-    (Rpc::GetEvidence,    [Own,   Own,    Own,      Own,     Own,         Own,         Own,   Never]),
-    (Rpc::PutBlob,        [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never]),
+pub const TABLE: [(Rpc, [Reach; 9]); 9] = [
+    //                     gate   auditor responder approver policy-admin tenant-admin mirror operator pep
+    (Rpc::OpenStream,     [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never, Never]),
+    (Rpc::Submit,         [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never, Never]),
+    (Rpc::SubmitStream,   [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never, Never]),
+    (Rpc::GetHead,        [Log,   Log,    Log,      Log,     Log,         Log,         Log,   Log,      Log]),
+    (Rpc::WatchHeads,     [Log,   Log,    Log,      Log,     Log,         Log,         Log,   Log,      Log]),
+    (Rpc::GetConsistency, [Log,   Log,    Log,      Log,     Log,         Log,         Log,   Log,      Log]),
+    (Rpc::GetReceipt,     [Own,   Own,    Own,      Own,     Own,         Own,         Own,   Never, Never]),
+    (Rpc::GetEvidence,    [Own,   Own,    Own,      Own,     Own,         Own,         Own,   Never, Never]),
+    (Rpc::PutBlob,        [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never, Never]),
 ];
 
 /// What a call is about to touch.
@@ -170,7 +172,7 @@ mod tests {
                 own && role == Role::Gate
             }
             Rpc::GetHead | Rpc::WatchHeads | Rpc::GetConsistency => true,
-            Rpc::GetReceipt | Rpc::GetEvidence => own && role != Role::Operator,
+            Rpc::GetReceipt | Rpc::GetEvidence => own && role != Role::Operator && role != Role::Pep,
         }
     }
 
@@ -193,7 +195,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(cases, 9 * 8 * 2);
+        assert_eq!(cases, 9 * 9 * 2);
     }
 
     #[test]

@@ -27,11 +27,13 @@ pub enum Role {
     Mirror,
     /// Runs the ledger.
     Operator,
+    /// Asks a gate before it acts: an enforcement point (policy enforcement point, executor).
+    Pep,
 }
 
 impl Role {
     /// Every role, in the order of declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Gate,
         Self::Auditor,
         Self::Responder,
@@ -40,6 +42,7 @@ impl Role {
         Self::TenantAdmin,
         Self::Mirror,
         Self::Operator,
+        Self::Pep,
     ];
 
     /// The role as identities spell it.
@@ -53,6 +56,7 @@ impl Role {
             Self::TenantAdmin => "tenant-admin",
             Self::Mirror => "mirror",
             Self::Operator => "operator",
+            Self::Pep => "pep",
         }
     }
 }

@@ -1,0 +1,1 @@
+//! Policy set, intent and approvals in, one of three outcomes out.

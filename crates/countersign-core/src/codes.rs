@@ -181,6 +181,7 @@ codes! {
     PermitUsed "PERMIT_USED" "An outcome for this permit is in the log already." "Name it in supersedes, if this one corrects it.";
     PermitUnknown "PERMIT_UNKNOWN" "The outcome names a permit that its verdict did not release." "Report the outcome of the permit that the approve carries.";
     SupersedesUnknown "SUPERSEDES_UNKNOWN" "The outcome that this one supersedes is not in the log, or is superseded already." "Name the newest outcome of this permit.";
+    PolicyUnknown "POLICY_UNKNOWN" "The verdict is not under a policy version that the log holds for its tenant." "Log the signed policy record first: countersign policy register does it. Only a refuse may name no policy.";
     ActionFull "ACTION_FULL" "This action has as many records as one action may have (256)." "Use a new action_id.";
     BlobUnknown "BLOB_UNKNOWN" "The policy's texts are not held under the digest that the record names." "Send them with PutBlob before the policy record.";
     BlobDigest "BLOB_DIGEST" "The blob's bytes are not those that its digest names." "Send the policy and schema that the digest was made from.";
@@ -193,6 +194,19 @@ codes! {
     LedgerPoisoned "LEDGER_POISONED" "A write failed and the ledger takes nothing more until it is restarted." "Look at its log, mend the disk, start it again.";
     LedgerStopping "LEDGER_STOPPING" "The ledger is stopping." "Send the same again when it is back.";
     Internal "INTERNAL" "The ledger failed in a way that it has no name for." "Look at the ledger's log; nothing unproven was answered.";
+
+    // The gate service.
+    GateStopping "GATE_STOPPING" "The gate is stopping." "Ask the same again when it is back; nothing was approved.";
+    ActionRepeated "ACTION_REPEATED" "This action_id was judged already, for another intent or another caller." "Repeat a call with the very same intent, or use a new action_id.";
+    NotSupervised "NOT_SUPERVISED" "The action waits for nobody's approval: it was answered already, or never supervised." "Ask the gate for the action's state; there is nothing to approve or deny.";
+    ApprovalDisplay "APPROVAL_DISPLAY" "The approval is of another text than the one that the gate shows for this action." "Show the person the text that spec/policy.md makes of the supervise, and sign that.";
+    ApprovalNotEligible "APPROVAL_NOT_ELIGIBLE" "The policy does not let this person answer this action." "Ask somebody whom the policy lets approve it; who asked for an action may not.";
+    ApprovalReplayed "APPROVAL_REPLAYED" "An approval with this nonce was taken already." "Sign a new approval with a nonce of its own.";
+    PermitReplayed "PERMIT_REPLAYED" "Another effect was reported for this permit already; this one is logged as an orphan." "Use a permit once, and find out who acted twice.";
+    PolicyInvalid "POLICY_INVALID" "The policy set or its schema does not pass the lint." "Mend every fault that is named; countersign policy lint finds them without a gate.";
+    GrantMalformed "GRANT_MALFORMED" "The grant's terms are not as spec/policy.md has them." "Compare them with GRT-1 there.";
+    GrantLate "GRANT_LATE" "The grant is for a session that has asked for something already." "Issue grants before their session starts; begin a new session.";
+    GrantExists "GRANT_EXISTS" "A grant of this id is held already, and grants are never changed." "Use a new grant_id.";
 
     // Store and start.
     StoreFailed "STORE_FAILED" "The store failed to read or write." "Look at the disk; the ledger's log says which call failed.";

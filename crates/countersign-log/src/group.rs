@@ -9,6 +9,7 @@ use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::Micros;
 use countersign_core::entry::Entry;
 use countersign_core::hash::{Hash, LeafHash, LeafIndex, RecordRoot, TreeSize};
+use countersign_core::kinds::Kind;
 use countersign_core::merkle::{ProofPlan, leaf_hash};
 use countersign_core::record::FullRecord;
 use countersign_core::seal::SealedBatch;
@@ -18,6 +19,7 @@ use crate::api::Refused;
 use crate::evidence::facts;
 use crate::lifecycle::{self, Fact, action_of};
 use crate::own::Saying;
+use crate::policies;
 use crate::rows::{BatchRow, Payload, StreamRow};
 use crate::shared::{Owner, Published, Shared};
 use crate::state::{State, Stream, stored_root};
@@ -259,6 +261,10 @@ impl<S: Store> Maker<'_, S> {
         if view.str("recorded_at").and_then(Micros::parse).is_none_or(|at| at > ahead) {
             return refuse(Code::RecordedAhead.at_field("recorded_at"));
         }
+        let store = &*self.shared.store;
+        if let Err(fault) = policies::check(store, self.state, &batch.tenant, view).await? {
+            return refuse(fault);
+        }
         if let Err(fault) = self.lifecycle(work, position, root).await? {
             return refuse(fault);
         }
@@ -396,6 +402,12 @@ impl<S: Store> Maker<'_, S> {
                 self.commit.rows.push(IndexRow::Action { tenant, action_id, index });
             }
             let tenant = tenant.to_owned();
+            if record.kind() == Kind::Policy
+                && let Some(digest) = policies::digest_of(record.view())
+            {
+                self.state.preparing.policies.insert((tenant.clone(), digest));
+                self.commit.rows.push(IndexRow::Policy { tenant: tenant.clone(), digest, index });
+            }
             self.commit.rows.push(IndexRow::Tenant { tenant, logged_at: self.now, index });
         }
         if let Some(known) = self.state.streams.get_mut(&stream) {

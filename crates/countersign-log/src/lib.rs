@@ -15,6 +15,7 @@ pub mod ledger;
 mod lifecycle;
 mod own;
 mod people;
+mod policies;
 mod rows;
 mod sequencer;
 mod shared;

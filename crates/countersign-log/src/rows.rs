@@ -47,6 +47,12 @@ pub(crate) struct StreamRow {
     pub(crate) prev: RecordRoot,
 }
 
+/// The record that a payload of a store holds: for those who read a whole log again. `None` where
+/// the bytes are no payload of this kind.
+pub fn read_payload(kind: Kind, payload: &[u8]) -> Option<FullRecord> {
+    Payload::decode(kind, payload).map(|payload| payload.record)
+}
+
 /// Writes a length in 7-bit groups, low ones first.
 fn put_length(out: &mut Vec<u8>, length: usize) {
     let [low, ..] = length.to_le_bytes();

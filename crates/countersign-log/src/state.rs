@@ -2,7 +2,7 @@
 //! known to be durable. It runs ahead of the store by at most two commits; when the store's word is
 //! in doubt it is thrown away and read again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use countersign_core::cert::verify_chain;
@@ -17,6 +17,7 @@ use crate::api::LogConfig;
 use crate::edge::{Edge, TILE_HEIGHT, partial_tile};
 use crate::evidence::Stored;
 use crate::lifecycle::Fact;
+use crate::policies::{Policies, PolicyKey};
 use crate::rows::{StreamRow, decode_chain};
 use crate::shared::{CORRUPT, Owner, Published, read_tile, store_fault};
 use crate::signer::Signer;
@@ -34,6 +35,7 @@ pub(crate) struct Stream {
 pub(crate) struct Unsettled {
     pub(crate) roots: HashMap<(StreamId, u64), RecordRoot>,
     pub(crate) facts: HashMap<(String, [u8; 16]), Vec<Fact>>,
+    pub(crate) policies: HashSet<PolicyKey>,
 }
 
 /// Equivocations that were noted of late, so that one that is repeated fills no log.
@@ -67,6 +69,8 @@ pub(crate) struct State {
     pub(crate) halted: HashMap<StreamId, u64>,
     /// Equivocations that the log holds a notice of.
     pub(crate) noted: Noted,
+    /// Policy versions that the store was seen to hold.
+    pub(crate) policies: Policies,
     /// Of the group that is being committed.
     pub(crate) committing: Unsettled,
     /// Of the group that is being prepared.

@@ -24,6 +24,8 @@ use countersign_core::entry::ENTRY_BYTES;
 use countersign_core::hash::{Hash, LeafIndex, TreeSize};
 use countersign_core::stream::StreamId;
 
+pub use crate::rows::read_payload;
+
 /// A signed head as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredHead {
@@ -72,6 +74,15 @@ pub enum IndexRow {
         tenant: String,
         /// When it was logged.
         logged_at: Micros,
+        /// The record's place in the log.
+        index: LeafIndex,
+    },
+    /// A tenant's policy record, by the digest of its texts: what LIFE-14 asks for.
+    Policy {
+        /// The tenant's name.
+        tenant: String,
+        /// The digest of the policy version.
+        digest: Hash,
         /// The record's place in the log.
         index: LeafIndex,
     },
@@ -198,6 +209,13 @@ pub trait Store: Send + Sync + 'static {
         from: Micros,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<LeafIndex>, StoreError>> + Send;
+
+    /// Where the first policy record of a tenant with this digest stands; none where there is none.
+    fn by_policy(
+        &self,
+        tenant: &str,
+        digest: Hash,
+    ) -> impl Future<Output = Result<Option<LeafIndex>, StoreError>> + Send;
 
     /// The states of all streams.
     fn streams(&self) -> impl Future<Output = Result<Vec<(StreamId, Vec<u8>)>, StoreError>> + Send;

@@ -16,13 +16,13 @@ use countersign_core::note::{KeyType, SignedCheckpoint, VerifierKey};
 use countersign_log::api::{Batch, LogState, Logged};
 use countersign_log::ledger::Ledger;
 use countersign_log::store::Store as _;
-use countersign_testkit::checker::check_whole_log;
+use countersign_testkit::checker::{check_policies, check_whole_log};
 use countersign_testkit::faults::{Faults, Injected, Write};
 use countersign_testkit::memory::MemoryStore;
 use countersign_testkit::rng::SplitMix64;
 use serde_json::json;
 
-use support::{Gate, ORIGIN, World, verdict};
+use support::{Gate, ORIGIN, World, policy, under, verdict};
 
 /// Restarts after which a run that gets nowhere is a failure.
 const RESTARTS_MAX: u32 = 200;
@@ -41,8 +41,17 @@ async fn run(world: &World, faults: Faults, seed: u64) -> (u64, u64) {
     let mut store = Arc::new(MemoryStore::new(faults));
     let mut gates = [world.gate("acme", "prod-1"), world.gate("acme", "prod-2")];
     let mut batches: Vec<Batch> = Vec::new();
+    let owner = world.person("policy-admin", "pia");
     for n in 0..12_u64 {
         let gate = &mut gates[usize::from(rng.below(2) == 1)];
+        // Verdicts under a policy that is logged right before them, often in the same group: what
+        // becomes of the one decides the others (LIFE-14).
+        if n % 4 == 0 {
+            let digest = [u8::try_from(n).unwrap(); 32];
+            batches.push(gate.signed(Kind::Policy, &policy(&owner, digest), &owner));
+            let say = json!({ "policy": under(digest) });
+            batches.push(gate.batch(&[(Kind::Verdict, verdict(n * 10 + 9, "approve", &say))]));
+        }
         let says: Vec<_> = (0..=rng.below(4))
             .map(|k| (Kind::Verdict, verdict(n * 10 + k, "refuse", &json!({}))))
             .collect();
@@ -140,6 +149,7 @@ async fn check(
     let key = world.keys.log.verifying_key().to_bytes();
     let vkey = VerifierKey::new(ORIGIN, KeyType::Note, key).unwrap();
     let whole = check_whole_log(&**store, ORIGIN, &vkey).await.unwrap();
+    assert_eq!(check_policies(&**store).await, Ok((3, records - 3)));
     // Genesis, two streams, and each record once.
     assert_eq!(whole.size, TreeSize(3 + records), "a duplicate or a loss");
     let ledger = world.open(store).await;

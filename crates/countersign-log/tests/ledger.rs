@@ -17,7 +17,7 @@ use countersign_testkit::faults::Faults;
 use countersign_testkit::memory::MemoryStore;
 use serde_json::json;
 
-use support::{NOON, World, only, signed, verdict};
+use support::{Gate, NOON, World, only, signed, verdict};
 
 fn refused(outcome: Result<Logged, Refused>) -> Code {
     outcome.unwrap_err().fault.code
@@ -41,7 +41,7 @@ async fn a_submitted_verdict_is_answered_with_its_proof() {
     assert_eq!((status.next_seq, status.prev), (0, RecordRoot([0; 32])));
     let batch = gate.batch(&[
         (Kind::Verdict, verdict(1, "refuse", &json!({}))),
-        (Kind::Verdict, verdict(2, "approve", &json!({}))),
+        (Kind::Verdict, verdict(2, "refuse", &json!({}))),
     ]);
     let answer = ledger.submit(batch).await.unwrap();
     let head = answer.head.unwrap();
@@ -193,6 +193,12 @@ async fn a_stream_is_opened_by_its_own_gate_with_a_certificate_that_counts() {
     let mut foreign = gate.opening();
     foreign.tenant = "globex".to_owned();
     assert_eq!(code(open(foreign).await), Code::StreamForeign);
+    // An enforcement point's certificate is of the gates' authority, and no gate's (CERT-10).
+    for role in ["pep", "approver", "policy-admin"] {
+        let uri = format!("spiffe://acme.example/tenant/acme/{role}/prod-1");
+        let caller = Gate::new("acme", "prod-1", world.gates.issue(&uri, 2030));
+        assert_eq!(code(open(caller.opening()).await), Code::StreamForeign, "{role}");
+    }
     let mut other_key = gate.opening();
     other_key.seal_key = [1; 32];
     assert_eq!(code(open(other_key).await), Code::SealerUntrusted);
@@ -371,6 +377,10 @@ async fn a_policy_names_texts_that_the_ledger_holds() {
     // An external engine's version has no texts here.
     gate.say(&ledger, Kind::Policy, &policy(0), chain()).await.unwrap();
     // Signed by somebody whose role it isn't.
+    let point = world.person("pep", "pia");
+    let value = signed(Kind::Policy, policy(0), &point);
+    let outcome = gate.say(&ledger, Kind::Policy, &value, point.chain.clone()).await;
+    assert_eq!(outcome.unwrap_err().fault.code, Code::PersonCertificate);
     let approver = world.person("approver", "pia");
     let value = signed(Kind::Policy, policy(0), &approver);
     let outcome = gate.say(&ledger, Kind::Policy, &value, approver.chain).await;

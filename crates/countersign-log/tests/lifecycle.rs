@@ -31,6 +31,7 @@ impl Stage {
         let ledger = world.open(&Arc::new(MemoryStore::new(Faults::none()))).await;
         let mut gate = world.gate("acme", "prod-1");
         gate.open(&ledger).await;
+        gate.register(&world, &ledger).await;
         Self { world, ledger, gate }
     }
 

@@ -21,7 +21,7 @@ pub const DOMAIN: &str = "countersign";
 /// Key of the `ErrorInfo` metadata that holds the seq a stream expects next, in decimal.
 const EXPECTED_SEQ: &str = "expected_seq";
 
-/// How long a caller waits after `OVERLOADED` or `LEDGER_STOPPING` when nobody said otherwise.
+/// How long a caller waits after what [`Refusal::new`] gives a time to, when nobody said otherwise.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// A fault as the wire carries it.
@@ -38,10 +38,10 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with nothing but its code and sentence; `OVERLOADED` and `LEDGER_STOPPING` also
-    /// get a time to wait.
+    /// A refusal with nothing but its code and sentence; `OVERLOADED`, `LEDGER_STOPPING` and
+    /// `GATE_STOPPING` also get a time to wait.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        let sheds = matches!(code, Code::Overloaded | Code::LedgerStopping);
+        let sheds = matches!(code, Code::Overloaded | Code::LedgerStopping | Code::GateStopping);
         Self {
             code,
             message: message.into(),
@@ -124,10 +124,16 @@ pub fn grpc_code(code: Code) -> tonic::Code {
         | Code::StreamForeign
         | Code::RecordForeign
         | Code::SealerUntrusted
-        | Code::TenantUntrusted => tonic::Code::PermissionDenied,
+        | Code::TenantUntrusted
+        | Code::ApprovalNotEligible => tonic::Code::PermissionDenied,
         Code::NotFound => tonic::Code::NotFound,
         Code::SizeUnknown | Code::IndexOutOfRange => tonic::Code::OutOfRange,
-        Code::Equivocation | Code::DuplicateVerdict => tonic::Code::AlreadyExists,
+        Code::Equivocation
+        | Code::DuplicateVerdict
+        | Code::ActionRepeated
+        | Code::ApprovalReplayed
+        | Code::PermitReplayed
+        | Code::GrantExists => tonic::Code::AlreadyExists,
         Code::StreamHalted => tonic::Code::Aborted,
         // The same bytes may be right at another time, or after another record.
         Code::StreamUnknown
@@ -146,13 +152,17 @@ pub fn grpc_code(code: Code) -> tonic::Code {
         | Code::PermitUsed
         | Code::PermitUnknown
         | Code::SupersedesUnknown
+        | Code::PolicyUnknown
+        | Code::NotSupervised
+        | Code::GrantLate
         | Code::Erased => tonic::Code::FailedPrecondition,
         Code::Overloaded => tonic::Code::ResourceExhausted,
         // Retried by middleware, and harmlessly so: resubmission is idempotent, and a restart mends
         // a poisoned ledger.
-        Code::LedgerPoisoned | Code::LedgerStopping | Code::EvidenceUnavailable => {
-            tonic::Code::Unavailable
-        }
+        Code::LedgerPoisoned
+        | Code::LedgerStopping
+        | Code::GateStopping
+        | Code::EvidenceUnavailable => tonic::Code::Unavailable,
         Code::StoreCorrupt => tonic::Code::DataLoss,
         Code::Internal | Code::StoreFailed => tonic::Code::Internal,
         _ => tonic::Code::InvalidArgument,

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!     0     8  "csanchor"
-//!     8     4  u32 format version, 1
+//!     8     4  u32 format version, 2
 //!    12     8  u64 generation; even ones stand in slot 0, odd ones in slot 1
 //!    20     8  u64 size of the head; 0 before the first
 //!    28     4  u32 length of the note; 0 before the first

@@ -7,7 +7,7 @@ use std::time::Duration;
 use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::{Micros, escaped};
 use countersign_core::entry::ENTRY_BYTES;
-use countersign_core::hash::{LeafIndex, TreeSize};
+use countersign_core::hash::{Hash, LeafIndex, TreeSize};
 use countersign_core::stream::StreamId;
 use countersign_log::store::{StoreError, StoredHead};
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions};
@@ -206,6 +206,18 @@ impl Database {
         let Some(prefix) = keys::tenant_prefix(tenant) else { return Ok(Vec::new()) };
         let rows = self.0.raw_iterator_cf(self.family(Family::ByTenant));
         indexes(rows, &prefix, &keys::join(prefix.clone(), from.0), prefix.len() + 16, limit)
+    }
+
+    /// Where the first policy record of a tenant with this digest stands.
+    pub(crate) fn by_policy(
+        &self,
+        tenant: &str,
+        digest: &Hash,
+    ) -> Result<Option<LeafIndex>, StoreError> {
+        let Some(prefix) = keys::policy_prefix(tenant, digest) else { return Ok(None) };
+        let rows = self.0.raw_iterator_cf(self.family(Family::ByPolicy));
+        let found = indexes(rows, &prefix, &keys::join(prefix.clone(), 0), prefix.len() + 8, 1)?;
+        Ok(found.first().copied())
     }
 
     /// The states of all streams.

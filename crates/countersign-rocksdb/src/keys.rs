@@ -11,6 +11,7 @@
 //! by_stream  16 stream || u64 seq                                    u64 index
 //! by_action  u16 length || tenant || 16 action id || u64 index       empty
 //! by_tenant  u16 length || tenant || u64 logged_at_us || u64 index   empty
+//! by_policy  u16 length || tenant || 32 digest || u64 index          empty
 //! blobs      32 digest                                               opaque, zstd
 //! meta       "version"                                               u32 format version
 //! ```
@@ -20,10 +21,12 @@
 
 use countersign_core::encoding::{Micros, lp};
 use countersign_core::entry::ENTRY_BYTES;
+use countersign_core::hash::Hash;
 use countersign_core::stream::StreamId;
 
-/// The one version of keys and anchor that this build reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+/// The one version of keys and anchor that this build reads and writes. Version 1 had no
+/// `by_policy`.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The key of the version in `meta`.
 pub(crate) const VERSION_KEY: &[u8] = b"version";
@@ -35,7 +38,7 @@ const INDEX_BYTES: usize = size_of::<u64>();
 const TILE_KEY_BYTES: usize = 1 + INDEX_BYTES;
 const STREAM_KEY_BYTES: usize = size_of::<StreamId>() + INDEX_BYTES;
 
-// The sizes that format version 1 fixes. Whoever changes one of them makes a new version.
+// The sizes that the format fixes. Whoever changes one of them makes a new version.
 const _: () = assert!(ENTRY_BYTES == 66);
 const _: () = assert!(INDEX_BYTES == 8);
 const _: () = assert!(TILE_KEY_BYTES == 9);
@@ -55,12 +58,13 @@ pub(crate) enum Family {
     ByStream,
     ByAction,
     ByTenant,
+    ByPolicy,
     Blobs,
     Meta,
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Entries,
         Self::Payloads,
         Self::Batches,
@@ -70,6 +74,7 @@ impl Family {
         Self::ByStream,
         Self::ByAction,
         Self::ByTenant,
+        Self::ByPolicy,
         Self::Blobs,
         Self::Meta,
     ];
@@ -85,6 +90,7 @@ impl Family {
             Self::ByStream => "by_stream",
             Self::ByAction => "by_action",
             Self::ByTenant => "by_tenant",
+            Self::ByPolicy => "by_policy",
             Self::Blobs => "blobs",
             Self::Meta => "meta",
         }
@@ -126,6 +132,14 @@ pub(crate) fn tenant_prefix(tenant: &str) -> Option<Vec<u8>> {
     lp(tenant)
 }
 
+/// What the keys of a policy version's records begin with; none where the tenant's name can't be
+/// written.
+pub(crate) fn policy_prefix(tenant: &str, digest: &Hash) -> Option<Vec<u8>> {
+    let mut key = lp(tenant)?;
+    key.extend_from_slice(digest);
+    Some(key)
+}
+
 /// A prefix and the number that follows it.
 pub(crate) fn join(mut prefix: Vec<u8>, n: u64) -> Vec<u8> {
     prefix.extend_from_slice(&n.to_be_bytes());
@@ -157,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_as_format_version_1_draws_them() {
+    fn keys_are_as_the_format_draws_them() {
         assert_eq!(number(0x0102), [0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(tile(3, 0x0405), [3, 0, 0, 0, 0, 0, 0, 4, 5]);
         let stream = by_stream(StreamId([7; 16]), 9);
@@ -172,6 +186,11 @@ mod tests {
         let tenant = join(join(tenant_prefix("ab").unwrap(), 1), 2);
         assert_eq!(tenant, [0, 2, 97, 98, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
         assert_eq!(last_number(&tenant), Some(2));
+        let policy = join(policy_prefix("ab", &[5; 32]).unwrap(), 6);
+        let mut drawn = vec![0, 2, b'a', b'b'];
+        drawn.extend([5; 32]);
+        drawn.extend([0, 0, 0, 0, 0, 0, 0, 6]);
+        assert_eq!(policy, drawn);
     }
 
     #[test]

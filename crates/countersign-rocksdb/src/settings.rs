@@ -111,6 +111,7 @@ fn family(family: Family, cache: &Cache) -> rocksdb::Options {
         | Family::Streams
         | Family::ByStream
         | Family::ByTenant
+        | Family::ByPolicy
         | Family::Meta => {
             table.set_block_size(8 * 1024);
             cf.set_compression_per_level(&[DBCompressionType::None, DBCompressionType::Zstd]);

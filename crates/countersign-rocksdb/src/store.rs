@@ -157,6 +157,10 @@ impl Store for RocksStore {
         self.read(move |inner| inner.db.by_tenant(&tenant, from, limit)).await
     }
 
+    async fn by_policy(&self, tenant: &str, digest: Hash) -> Result<Option<LeafIndex>, StoreError> {
+        self.0.db.by_policy(tenant, &digest)
+    }
+
     async fn streams(&self) -> Result<Vec<(StreamId, Vec<u8>)>, StoreError> {
         self.read(|inner| inner.db.streams()).await
     }

@@ -230,6 +230,7 @@ fn batch_of(db: &Database, expected: TreeSize, commit: &Commit) -> Result<WriteB
     let by_stream = db.family(Family::ByStream);
     let by_action = db.family(Family::ByAction);
     let by_tenant = db.family(Family::ByTenant);
+    let by_policy = db.family(Family::ByPolicy);
     let too_long = || "a tenant's name of more than 65,535 bytes".to_owned();
     for row in &commit.rows {
         match row {
@@ -244,6 +245,10 @@ fn batch_of(db: &Database, expected: TreeSize, commit: &Commit) -> Result<WriteB
                 let prefix = keys::tenant_prefix(tenant).ok_or_else(too_long)?;
                 let key = keys::join(keys::join(prefix, logged_at.0), index.0);
                 batch.put_cf(by_tenant, key, []);
+            }
+            IndexRow::Policy { tenant, digest, index } => {
+                let prefix = keys::policy_prefix(tenant, digest).ok_or_else(too_long)?;
+                batch.put_cf(by_policy, keys::join(prefix, index.0), []);
             }
         }
     }

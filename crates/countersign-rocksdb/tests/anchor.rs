@@ -157,10 +157,10 @@ async fn a_database_with_another_history_is_refused() {
 }
 
 #[tokio::test]
-async fn the_anchor_is_drawn_as_format_version_1_has_it() {
+async fn the_anchor_is_drawn_as_the_format_has_it() {
     let data = Data::with_commits(&[], 0).await;
     let bytes = std::fs::read(data.anchor()).unwrap();
-    let mut empty = b"csanchor\x00\x00\x00\x01".to_vec();
+    let mut empty = b"csanchor\x00\x00\x00\x02".to_vec();
     empty.resize(SLOT - 32, 0);
     assert_eq!(bytes[..SLOT - 32], empty);
     assert_eq!(bytes[SLOT - 32..SLOT], sha256(&empty));
@@ -170,7 +170,7 @@ async fn the_anchor_is_drawn_as_format_version_1_has_it() {
     let heads = data.write(&[5, 1], 2).await;
     let bytes = std::fs::read(data.anchor()).unwrap();
     for (slot, generation, head) in [(1, 1, &heads[0]), (0, 2, &heads[1])] {
-        let mut drawn = b"csanchor\x00\x00\x00\x01".to_vec();
+        let mut drawn = b"csanchor\x00\x00\x00\x02".to_vec();
         drawn.extend(u64::to_be_bytes(generation));
         drawn.extend(head.size.0.to_be_bytes());
         drawn.extend(u32::try_from(head.note.len()).unwrap().to_be_bytes());
@@ -187,19 +187,19 @@ async fn another_version_is_refused() {
     let data = Data::with_commits(&[1], 1).await;
     let good = std::fs::read(data.anchor()).unwrap();
     let mut bytes = good.clone();
-    bytes[SLOT + 11] = 2;
+    bytes[SLOT + 11] = 1;
     let checksum = sha256(&bytes[SLOT..2 * SLOT - 32]);
     bytes[2 * SLOT - 32..].copy_from_slice(&checksum);
     std::fs::write(data.anchor(), bytes).unwrap();
-    assert!(matches!(data.open(), Err(OpenError::Version { found: 2, .. })));
+    assert!(matches!(data.open(), Err(OpenError::Version { found: 1, .. })));
     std::fs::write(data.anchor(), good).unwrap();
     assert_eq!(data.whole().await, TreeSize(1));
 
     let families = rocksdb::DB::list_cf(&rocksdb::Options::default(), data.db()).unwrap();
     let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), data.db(), families).unwrap();
-    db.put_cf(db.cf_handle("meta").unwrap(), "version", 2_u32.to_be_bytes()).unwrap();
+    db.put_cf(db.cf_handle("meta").unwrap(), "version", 1_u32.to_be_bytes()).unwrap();
     drop(db);
-    assert!(matches!(data.open(), Err(OpenError::Version { found: 2, .. })));
+    assert!(matches!(data.open(), Err(OpenError::Version { found: 1, .. })));
     assert_eq!(data.refusal(), Code::StoreFailed);
 }
 

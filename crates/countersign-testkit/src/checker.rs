@@ -1,19 +1,21 @@
 //! Reads a whole log again through the port and names what is wrong with it.
 //!
-//! What is absent: payloads and batches, whose bytes belong to the log; of a payload it is only
-//! asked whether it is there. The port lists neither tenants nor actions, so that their rows are
-//! checked by [`check_tenants`] for the tenants that the caller names.
+//! What is absent: batches, whose bytes belong to the log. Of a payload [`check_whole_log`] only asks
+//! whether it is there; [`check_policies`] reads those of policies and verdicts. The port lists
+//! neither tenants nor actions, so that their rows are checked by [`check_tenants`] for the tenants
+//! that the caller names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::codes::{Code, Fault};
-use countersign_core::encoding::Micros;
+use countersign_core::encoding::{Micros, from_hex_array};
 use countersign_core::entry::Entry;
 use countersign_core::hash::{Hash, LeafIndex, TreeSize};
+use countersign_core::kinds::Kind;
 use countersign_core::merkle::{CompactRange, LogTree, leaf_hash, root_of};
 use countersign_core::note::{SignedCheckpoint, VerifierKey};
 use countersign_core::stream::StreamId;
-use countersign_log::store::{Store, StoreError, StoredHead};
+use countersign_log::store::{Store, StoreError, StoredHead, read_payload};
 
 /// Entries that are read at once.
 const CHUNK: u64 = 1_000;
@@ -102,6 +104,20 @@ pub enum Wrong {
     /// A stored head has another root than its entries.
     #[error("the head of size {0} has another root than its entries")]
     HeadRoot(u64),
+    /// A payload can't be read as a record of its entry's kind.
+    #[error("the payload at {0} is no record of its entry's kind")]
+    Payload(u64),
+    /// A verdict is under a policy that the log does not hold before it (LIFE-14).
+    #[error("the verdict at {0} is under a policy that its tenant has not logged before it")]
+    PolicyUnknown(u64),
+    /// The index by policy names another record than the first of this version.
+    #[error("the policy at {index} is the first of its version, and the index says {found:?}")]
+    PolicyRow {
+        /// The first record's index.
+        index: u64,
+        /// The index that the row names.
+        found: Option<u64>,
+    },
     /// A row of a tenant names an entry that isn't there, comes too early, or is another tenant's.
     #[error("the row of tenant {tenant} that names entry {index} is wrong")]
     TenantRow {
@@ -280,6 +296,50 @@ impl<S: Store> Walk<'_, S> {
         let size = self.tree.size();
         Ok(Whole { size, heads: self.heads, tiles, head: self.last_head })
     }
+}
+
+/// Checks LIFE-14 over the whole log, from the records themselves: every verdict is under a policy
+/// that its tenant logged before it, or is a refuse under none. Then holds the index by policy
+/// against what was read. Gives how many policy versions and how many verdicts there are.
+pub async fn check_policies<S: Store>(store: &S) -> Result<(u64, u64), Wrong> {
+    let mut first: BTreeMap<(String, String), LeafIndex> = BTreeMap::new();
+    let mut verdicts = 0;
+    for at in 0.. {
+        let index = LeafIndex(at);
+        let entries = store.entries(index, 1).await?;
+        let Some(entry) = entries.first() else { break };
+        let entry = Entry::from_bytes(entry).map_err(|fault| Wrong::Entry { index: at, fault })?;
+        if !matches!(entry.kind, Kind::Policy | Kind::Verdict) {
+            continue;
+        }
+        let payload = store.payload(index).await?.ok_or(Wrong::PayloadMissing(at))?;
+        let record = read_payload(entry.kind, &payload).ok_or(Wrong::Payload(at))?;
+        let view = record.view();
+        let tenant = view.str("tenant").unwrap_or_default().to_owned();
+        if entry.kind == Kind::Policy {
+            let digest = view.str("digest").unwrap_or_default().to_owned();
+            first.entry((tenant, digest)).or_insert(index);
+            continue;
+        }
+        verdicts += 1;
+        let named = view.get("policy").and_then(|policy| policy.get("digest"));
+        let held = match named.and_then(|digest| digest.as_str()) {
+            Some(digest) => first.contains_key(&(tenant, digest.to_owned())),
+            None => view.str("outcome") == Some("refuse"),
+        };
+        if !held {
+            return Err(Wrong::PolicyUnknown(at));
+        }
+    }
+    for ((tenant, digest), index) in &first {
+        let digest = from_hex_array(digest).ok_or(Wrong::Payload(index.0))?;
+        let found = store.by_policy(tenant, digest).await?;
+        if found != Some(*index) {
+            let (index, found) = (index.0, found.map(|found| found.0));
+            return Err(Wrong::PolicyRow { index, found });
+        }
+    }
+    Ok((first.len() as u64, verdicts))
 }
 
 /// Checks the rows of these tenants: each names an entry, none names another tenant's, and they

@@ -12,7 +12,7 @@ use countersign_log::store::{Commit, Store, StoreError, StoredHead};
 
 use crate::memory::MemoryStore;
 use crate::rng::SplitMix64;
-use crate::scribe::{ACTIONS, STREAMS, Scribe, TENANTS};
+use crate::scribe::{ACTIONS, POLICIES, STREAMS, Scribe, TENANTS};
 
 /// A place where one log is kept, on which stores are opened one after another, as processes would.
 pub trait Place {
@@ -66,6 +66,7 @@ struct Contents {
     by_stream: Vec<Option<LeafIndex>>,
     by_action: Vec<Vec<LeafIndex>>,
     by_tenant: Vec<Vec<LeafIndex>>,
+    by_policy: Vec<Option<LeafIndex>>,
 }
 
 async fn contents<S: Store>(store: &S) -> Contents {
@@ -91,7 +92,7 @@ async fn contents<S: Store>(store: &S) -> Contents {
     }
     let mut streams = store.streams().await.expect("streams");
     streams.sort();
-    let (mut by_action, mut by_tenant) = (Vec::new(), Vec::new());
+    let (mut by_action, mut by_tenant, mut by_policy) = (Vec::new(), Vec::new(), Vec::new());
     for tenant in TENANTS {
         for action in 0..ACTIONS {
             let rows = store.by_action(tenant, Scribe::action(action), usize::MAX).await;
@@ -99,8 +100,23 @@ async fn contents<S: Store>(store: &S) -> Contents {
         }
         let rows = store.by_tenant(tenant, Micros(0), usize::MAX).await;
         by_tenant.push(rows.expect("by tenant"));
+        for policy in 0..POLICIES {
+            let row = store.by_policy(tenant, Scribe::policy(policy)).await;
+            by_policy.push(row.expect("by policy"));
+        }
     }
-    Contents { entries, payloads, batches, tiles, heads, streams, by_stream, by_action, by_tenant }
+    Contents {
+        entries,
+        payloads,
+        batches,
+        tiles,
+        heads,
+        streams,
+        by_stream,
+        by_action,
+        by_tenant,
+        by_policy,
+    }
 }
 
 async fn acquire<S: Store>(store: &S) -> (S::Lease, Option<StoredHead>) {
@@ -347,6 +363,11 @@ async fn indexes_keep_tenants_apart<P: Place>(place: &P) {
                     assert_eq!(found, expected, "a tenant's records from {from:?} on, by time");
                 }
             }
+        }
+        for policy in 0..=POLICIES {
+            let digest = Scribe::policy(policy);
+            let found = store.by_policy(tenant, digest).await;
+            assert_eq!(found, model.by_policy(tenant, digest).await, "the first of {tenant}'s");
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct Disk {
     pub by_action: BTreeSet<(String, [u8; 16], u64)>,
     /// Tenant, time in microseconds and index.
     pub by_tenant: BTreeSet<(String, u64, u64)>,
+    /// Tenant, digest of a policy version and index.
+    pub by_policy: BTreeSet<(String, Hash, u64)>,
     /// Blobs by digest.
     pub blobs: BTreeMap<Hash, Vec<u8>>,
     /// The published head.
@@ -221,6 +223,9 @@ impl Disk {
                 IndexRow::Tenant { tenant, logged_at, index } => {
                     self.by_tenant.insert((tenant, logged_at.0, index.0));
                 }
+                IndexRow::Policy { tenant, digest, index } => {
+                    self.by_policy.insert((tenant, digest, index.0));
+                }
             }
         }
         self.heads.insert(commit.head.size.0, commit.head.note.clone());
@@ -348,6 +353,14 @@ impl Store for MemoryStore {
         let disk = self.disk();
         let rows = disk.by_tenant.range(first..=last).take(limit);
         Ok(rows.map(|(_, _, index)| LeafIndex(*index)).collect())
+    }
+
+    async fn by_policy(&self, tenant: &str, digest: Hash) -> Result<Option<LeafIndex>, StoreError> {
+        let first = (tenant.to_owned(), digest, 0);
+        let last = (tenant.to_owned(), digest, u64::MAX);
+        let disk = self.disk();
+        let found = disk.by_policy.range(first..=last).next();
+        Ok(found.map(|(_, _, index)| LeafIndex(*index)))
     }
 
     async fn streams(&self) -> Result<Vec<(StreamId, Vec<u8>)>, StoreError> {

@@ -20,6 +20,8 @@ use crate::rng::SplitMix64;
 pub const TENANTS: [&str; 3] = ["ac", "acme", "globex"];
 /// Actions that records are made of; few, so that each has several records.
 pub const ACTIONS: u8 = 5;
+/// Digests of policy versions that records are made of.
+pub const POLICIES: u8 = 4;
 /// Streams that records are made of: the ledger's own and three more.
 pub const STREAMS: u8 = 4;
 
@@ -76,6 +78,11 @@ impl Scribe {
     /// The action id with this number.
     pub fn action(number: u8) -> [u8; 16] {
         [number; 16]
+    }
+
+    /// The digest of the policy version with this number.
+    pub fn policy(number: u8) -> Hash {
+        [number; 32]
     }
 
     /// The stream with this number; 0 is the ledger's.
@@ -148,16 +155,22 @@ impl Scribe {
         Entry { kind, logged_at: Micros(self.now_us), stream, seq, sealed }
     }
 
-    fn rows(&mut self, entry: &Entry, index: LeafIndex) -> [IndexRow; 3] {
+    fn rows(&mut self, entry: &Entry, index: LeafIndex) -> Vec<IndexRow> {
         let tenant = self.rng.below(TENANTS.len() as u64);
         let tenant = TENANTS.into_iter().cycle().nth(usize::from(tenant.to_be_bytes()[7]));
         let tenant = tenant.unwrap_or_default().to_owned();
         let action_id = Self::action(self.rng.below(u64::from(ACTIONS)).to_be_bytes()[7]);
-        [
+        let mut rows = vec![
             IndexRow::Stream { stream: entry.stream, seq: entry.seq, index },
             IndexRow::Action { tenant: tenant.clone(), action_id, index },
-            IndexRow::Tenant { tenant, logged_at: entry.logged_at, index },
-        ]
+            IndexRow::Tenant { tenant: tenant.clone(), logged_at: entry.logged_at, index },
+        ];
+        // Now and then a policy, the same one again after a while.
+        if index.0 % 7 == 3 {
+            let digest = Self::policy(index.0.to_be_bytes()[7] % POLICIES);
+            rows.push(IndexRow::Policy { tenant, digest, index });
+        }
+        rows
     }
 
     fn append(&mut self, entry: &[u8; ENTRY_BYTES], tiles: &mut Vec<Tile>) {

@@ -181,7 +181,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    fn new(tenant: &str, gate: &str, holder: Holder) -> Self {
+    pub(crate) fn new(tenant: &str, gate: &str, holder: Holder) -> Self {
         let key = holder.key.verifying_key().to_bytes();
         let stream = StreamId::derive(ORIGIN, tenant, gate, &key, 0).unwrap();
         Self {
@@ -281,6 +281,20 @@ impl Gate {
         self.seal(first, records)
     }
 
+    /// A batch of one record that a person signed, at the stream's end. The gate moves on.
+    pub(crate) fn signed(&mut self, kind: Kind, values: &Value, person: &Holder) -> Batch {
+        let (first, record) = (self.next_seq, self.record(self.next_seq, self.prev, kind, values));
+        (self.next_seq, self.prev) = (first + 1, record.root());
+        self.seal(first, vec![(record, person.chain.clone())])
+    }
+
+    /// Logs the policy version that [`verdict`] names.
+    pub(crate) async fn register<S: Store>(&mut self, world: &World, ledger: &Ledger<S>) {
+        let owner = world.person("policy-admin", "pia");
+        let record = policy(&owner, POLICY);
+        self.say(ledger, Kind::Policy, &record, owner.chain).await.unwrap();
+    }
+
     /// Submits one record; where it is refused, the gate stays where it is.
     pub(crate) async fn say<S: Store>(
         &mut self,
@@ -320,6 +334,25 @@ impl Gate {
     }
 }
 
+/// A version of acme's policy, which its owner signed, without texts.
+pub(crate) fn policy(owner: &Holder, digest: [u8; 32]) -> Value {
+    let value = json!({
+        "activated_at": NOON.format(),
+        "digest": hex(&digest),
+        "engine": "cedar 4",
+        "length": 0,
+        "owner": { "id": "pia", "certificate": hex(&owner.chain[0].digest()) },
+        "policy_id": "prod",
+        "version": "1",
+    });
+    signed(Kind::Policy, value, owner)
+}
+
+/// How a verdict names a policy version.
+pub(crate) fn under(digest: [u8; 32]) -> Value {
+    json!({ "id": "prod", "version": "1", "digest": hex(&digest), "engine": "cedar 4" })
+}
+
 /// The record's values with the person's signature over them.
 pub(crate) fn signed(kind: Kind, mut value: Value, person: &Holder) -> Value {
     let common = json!({
@@ -346,6 +379,9 @@ pub(crate) fn action(n: u64) -> String {
     format!("019ab000-0000-7000-8000-{n:012x}")
 }
 
+/// The policy version that verdicts other than refuses are under.
+pub(crate) const POLICY: [u8; 32] = [0xd1; 32];
+
 /// A verdict with what is usual, and `say` besides.
 pub(crate) fn verdict(n: u64, outcome: &str, say: &Value) -> Value {
     let mut value = json!({
@@ -363,6 +399,9 @@ pub(crate) fn verdict(n: u64, outcome: &str, say: &Value) -> Value {
             "domain": "billing",
         },
     });
+    if outcome != "refuse" {
+        value["policy"] = under(POLICY);
+    }
     for (name, new) in say.as_object().unwrap() {
         value[name] = new.clone();
     }

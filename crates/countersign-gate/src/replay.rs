@@ -1,0 +1,240 @@
+//! A recorded verdict made again (POL-10).
+//!
+//! It proves that policy, context and entities of the record give its outcome. That the context told
+//! the truth is the gate's word; what the record itself can contradict is compared.
+
+use cedar_policy::{Context, Entities};
+use countersign_core::encoding::hex;
+use countersign_core::kinds::Kind;
+use countersign_core::record::View;
+use serde_json::Value;
+
+use crate::datum::{NAMESPACE, Uid};
+use crate::decide::{Outcome, principal_type};
+use crate::evaluate::{Finding, Question, evaluate, request};
+use crate::index::Circumstances;
+use crate::intent::ActorKind;
+use crate::policy::{ENGINE, Policy};
+use crate::reason::{GateCode, Reason};
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// The same outcome, reasons and requirements.
+    Same,
+    /// Others than the record says.
+    Different {
+        /// The outcome that this policy gives.
+        outcome: Outcome,
+        /// Its reasons.
+        reasons: Vec<Reason>,
+    },
+    /// The record was made by another engine, so that nothing is proved either way.
+    DifferentEngine {
+        /// What the record names.
+        recorded: String,
+    },
+    /// The record names another policy version than this one.
+    OtherPolicy,
+    /// The gate refused by itself, before or after the policy: there is nothing to make again.
+    NotByPolicy {
+        /// Its code.
+        code: String,
+    },
+    /// A value that is needed is withheld, or the record is no verdict.
+    Withheld {
+        /// Its name.
+        name: &'static str,
+    },
+}
+
+/// What is needed to decide again, and to compare.
+const NEEDED: [&str; 11] = [
+    "policy",
+    "action",
+    "action_class",
+    "actor",
+    "destructive",
+    "resource",
+    "context",
+    "entities",
+    "outcome",
+    "reasons",
+    "requires",
+];
+
+/// Makes a recorded verdict again from its own context and entities, under the policy version that it
+/// names.
+pub fn replay(verdict: &View, policy: &Policy) -> Replay {
+    if let Some(stop) = cannot(verdict) {
+        return stop;
+    }
+    let said = verdict.get("policy").unwrap_or(&Value::Null);
+    let member = |name: &str| said.get(name).and_then(Value::as_str);
+    if said.is_object() && member("digest") != Some(hex(&policy.digest()).as_str()) {
+        return Replay::OtherPolicy;
+    }
+    if said.is_object() && member("engine") != Some(ENGINE) {
+        return Replay::DifferentEngine {
+            recorded: member("engine").unwrap_or_default().to_owned(),
+        };
+    }
+    if let Some(code) = refused_alone(verdict) {
+        return Replay::NotByPolicy { code };
+    }
+    let found = again(verdict, policy);
+    if agrees(verdict, &found) {
+        Replay::Same
+    } else {
+        Replay::Different { outcome: found.outcome, reasons: found.reasons }
+    }
+}
+
+/// What another policy version would have decided: a record's own context and entities under
+/// `policy`, whichever version the record names. For comparing versions before one is activated.
+pub fn reconsider(verdict: &View, policy: &Policy) -> Replay {
+    if let Some(stop) = cannot(verdict) {
+        return stop;
+    }
+    if let Some(code) = refused_alone(verdict) {
+        return Replay::NotByPolicy { code };
+    }
+    let found = again(verdict, policy);
+    if agrees(verdict, &found) {
+        Replay::Same
+    } else {
+        Replay::Different { outcome: found.outcome, reasons: found.reasons }
+    }
+}
+
+fn cannot(verdict: &View) -> Option<Replay> {
+    if verdict.kind() != Kind::Verdict {
+        return Some(Replay::Withheld { name: "outcome" });
+    }
+    let name = NEEDED.into_iter().find(|name| verdict.is_withheld(name))?;
+    Some(Replay::Withheld { name })
+}
+
+/// The gate's own code, where no policy made this refusal.
+fn refused_alone(verdict: &View) -> Option<String> {
+    // Nobody approves or supervises without a policy: such a record is decided again, and differs.
+    if verdict.str("outcome") != Some(Outcome::Refuse.as_str()) {
+        return None;
+    }
+    let reasons = verdict.get("reasons").and_then(Value::as_array).into_iter().flatten();
+    let own = reasons.filter(|reason| reason.get("policy").is_none_or(Value::is_null));
+    let mut codes = own.filter_map(|reason| reason.get("code").and_then(Value::as_str));
+    // NO_AUTHORITY is the policy's silence; it can be made again.
+    let silence = GateCode::NoAuthority.as_str();
+    let without = verdict.get("context").is_none_or(Value::is_null);
+    codes.find(|code| without || *code != silence).map(str::to_owned)
+}
+
+fn agrees(verdict: &View, found: &Finding) -> bool {
+    let list =
+        |name: &str| verdict.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let said = list("reasons");
+    let said = said.iter().map(|reason| {
+        let text = |name: &str| reason.get(name).and_then(Value::as_str).map(str::to_owned);
+        (text("policy"), text("code").unwrap_or_default())
+    });
+    // A record sorts by policy; equals among one policy are compared in one order.
+    let mut said: Vec<_> = said.collect();
+    said.sort();
+    let mut ours: Vec<_> =
+        found.reasons.iter().map(|reason| (reason.policy.clone(), reason.code.clone())).collect();
+    ours.sort();
+    let requires = verdict.get("requires").unwrap_or(&Value::Null);
+    let same_requires = match &found.requires {
+        None => requires.is_null(),
+        Some(ours) => {
+            let mut roles: Vec<&str> = requires
+                .get("roles")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            roles.sort_unstable();
+            requires.get("approvals").and_then(Value::as_u64) == Some(u64::from(ours.approvals))
+                && roles.iter().copied().eq(ours.roles.iter().map(String::as_str))
+        }
+    };
+    verdict.str("outcome") == Some(found.outcome.as_str()) && said == ours && same_requires
+}
+
+/// Decides again; what can't be given to the engine is a refusal, as it was for the gate.
+fn again(verdict: &View, policy: &Policy) -> Finding {
+    question(verdict, policy)
+        .map_or_else(|reason| Finding::refuse(vec![reason]), |question| evaluate(policy, question))
+}
+
+fn question<'p>(verdict: &View, policy: &'p Policy) -> Result<Question<'p>, Reason> {
+    let invalid = |what: &str| Reason::because(GateCode::InputInvalid, what);
+    let text = |name: &str, member: &str| {
+        verdict.get(name).and_then(|value| value.get(member)).and_then(Value::as_str)
+    };
+    let verb = verdict.str("action").unwrap_or_default();
+    let kind = text("actor", "kind").and_then(ActorKind::from_text);
+    let (kind, actor) = kind.zip(text("actor", "id")).ok_or_else(|| invalid("no actor"))?;
+    let resource = text("resource", "type").zip(text("resource", "id"));
+    let resource = resource.ok_or_else(|| invalid("no resource"))?;
+    let principal = Uid::new(principal_type(kind), actor);
+    let resource = Uid::new(resource.0, resource.1);
+    let schema = &policy.schema;
+    let class = verdict.str("action_class").unwrap_or_default();
+    let applied = |id: &str| schema.actions.get(id).filter(|action| !action.applies.is_empty());
+    let action = applied(verb).or_else(|| applied(class));
+    let action = action.ok_or_else(|| Reason::gate(GateCode::ActionUnknown))?;
+    if action.class.map(crate::Class::as_str) != Some(class) {
+        return Err(invalid("the class is not the verb's"));
+    }
+    let found = policy.index.base(&action.id, &principal.type_name, &resource.type_name);
+    let (place, base) = found.ok_or_else(|| Reason::gate(GateCode::ActionUnknown))?;
+    let context = verdict.get("context").cloned().unwrap_or(Value::Null);
+    let listed = verdict.get("entities").cloned().unwrap_or(Value::Null);
+    if context.get("verb").and_then(Value::as_str) != Some(verb)
+        || context.get("destructive") != verdict.get("destructive")
+    {
+        return Err(invalid("the context is not of this action"));
+    }
+    let given = circumstances(&listed, &resource, verb).ok_or_else(|| {
+        Reason::because(GateCode::EntityMissing, "the resource is not among the entities")
+    })?;
+    if text("resource", "environment") != Some(&given.env)
+        || text("resource", "domain") != Some(&given.domain)
+    {
+        return Err(invalid("the entities are not of this resource"));
+    }
+    let context = Context::from_json_value(context, Some((&schema.schema, &action.uid)))
+        .map_err(|_| invalid("the context does not fit the schema"))?;
+    let entities = Entities::from_json_value(listed, Some(&schema.entities))
+        .map_err(|_| invalid("the entities do not fit the schema"))?;
+    let uid = |uid: &Uid| uid.to_cedar(&schema.types).ok_or_else(|| invalid("a type is unknown"));
+    let (principal, resource) = (uid(&principal)?, uid(&resource)?);
+    if entities.get(&principal).is_none() {
+        return Err(Reason::gate(GateCode::EntityMissing));
+    }
+    let request = request(policy, (principal, action, resource), context)?;
+    Ok(Question { action, place, base, request, entities, given })
+}
+
+/// What the entities say of the resource's place.
+fn circumstances(entities: &Value, resource: &Uid, verb: &str) -> Option<Circumstances> {
+    let type_name = format!("{NAMESPACE}::{}", resource.type_name);
+    let is_it = |entity: &&Value| {
+        let uid = entity.get("uid");
+        let of = |name: &str| uid.and_then(|uid| uid.get(name)).and_then(Value::as_str);
+        of("type") == Some(&type_name) && of("id") == Some(&resource.id)
+    };
+    let found = entities.as_array()?.iter().find(is_it)?;
+    let named = |name: &str| {
+        let id = found.get("attrs")?.get(name)?.get("__entity")?.get("id")?.as_str()?;
+        Some(id.to_owned())
+    };
+    Some(Circumstances {
+        verb: Some(verb.to_owned()),
+        env: named("env")?,
+        domain: named("domain")?,
+    })
+}

@@ -34,7 +34,7 @@ use crate::tracker::{Floor, Tracker};
 
 /// Bytes of one answer: evidence files of an action come in one message, up to the 4 MiB that the
 /// server sends by default, with room for a server that was told to send more.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that a stream of answers, and a connection, may have sent before they are read.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// A connection whose peer vanished is found by pings at this interval.
@@ -308,7 +308,7 @@ impl Client {
         if response.files.is_empty() {
             return Err(ClientError::Answer(Code::AnswerMismatch.at_field("files")));
         }
-        let own = self.own_trust();
+        let own = own_trust(&self.inner.keys);
         let mut items: Vec<EvidenceItem> = Vec::with_capacity(response.files.len());
         for file in response.files {
             let (item, head) = self.evidence_item(file, &query, min_size, trust.unwrap_or(&own))?;
@@ -356,24 +356,6 @@ impl Client {
         Ok((EvidenceItem { index, json: file.json, report }, head))
     }
 
-    /// What this client believes without a trust file: the log and its clock.
-    fn own_trust(&self) -> Trust {
-        let keys = &self.inner.keys;
-        let log = TrustedLog {
-            vkey: keys.log().clone(),
-            clocks: keys.clocks().to_vec(),
-            ledgers: Vec::new(),
-        };
-        Trust {
-            logs: vec![log],
-            witnesses: None,
-            gates: None,
-            people: None,
-            skew_us: 300_000_000,
-            revoked: Vec::new(),
-        }
-    }
-
     /// Stores a policy's texts under their digest, which is returned, and says whether they were
     /// new to the ledger. `content` is `u32 length || policy || u32 length || schema`.
     pub async fn put_blob(&self, content: Vec<u8>) -> Result<(Hash, bool), ClientError> {
@@ -413,6 +395,23 @@ impl Client {
     }
 }
 
+/// What a client believes without a trust file: the log and its clock.
+pub(crate) fn own_trust(keys: &Keyring) -> Trust {
+    let log = TrustedLog {
+        vkey: keys.log().clone(),
+        clocks: keys.clocks().to_vec(),
+        ledgers: Vec::new(),
+    };
+    Trust {
+        logs: vec![log],
+        witnesses: None,
+        gates: None,
+        people: None,
+        skew_us: 300_000_000,
+        revoked: Vec::new(),
+    }
+}
+
 /// Published heads, as they come.
 #[derive(Debug)]
 pub struct HeadWatch {
@@ -437,7 +436,7 @@ impl HeadWatch {
 const FORMS: &str = "give https://host:port, or http://host:port for a ledger that serves with \
      --insecure-dev";
 
-fn endpoint(config: &ClientConfig) -> Result<Endpoint, ClientError> {
+pub(crate) fn endpoint(config: &ClientConfig) -> Result<Endpoint, ClientError> {
     let wrong = |what: &str| ClientError::Config(format!("endpoint: {what}"));
     let endpoint = Endpoint::from_shared(config.endpoint.clone())
         .map_err(|_| wrong(FORMS))?

@@ -1,14 +1,15 @@
 //! What a gate says of an action, before it has a place in a stream.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use countersign_core::action;
 use countersign_core::cert::Certificate;
 use countersign_core::codes::{Code, Fault};
-use countersign_core::encoding::hex;
+use countersign_core::encoding::{Micros, hex};
 use countersign_core::json::{self, quoted};
 use countersign_core::kinds::{Kind, Shape};
-use countersign_core::record::FullRecord;
+use countersign_core::record::{FullRecord, View};
 use countersign_proto::convert::SubmittedRecord;
 use serde_json::value::RawValue;
 
@@ -39,6 +40,16 @@ pub struct Draft {
     kind: Kind,
     values: Vec<String>,
     people: Vec<Certificate>,
+}
+
+/// What a record is given by the machine: when it was made, and an action's nonce. A verdict that
+/// resolves or voids another has that one's nonce, and so its action digest (LIFE-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The record's `recorded_at`.
+    pub recorded_at: Micros,
+    /// The `nonce` of a verdict or an intent; other kinds have none.
+    pub nonce: [u8; 16],
 }
 
 /// What a record says of its place and its maker.
@@ -93,6 +104,25 @@ impl Draft {
         Self { kind: record.kind(), values: record.values().to_vec(), people: people.clone() }
     }
 
+    /// The draft of values that were kept: [`Draft::values`] of one, in the order of the kind's
+    /// names. They are checked like new ones.
+    pub fn kept(kind: Kind, values: Vec<String>, people: Vec<Certificate>) -> Result<Self, Fault> {
+        let draft = Self { kind, values, people };
+        draft.trial()?;
+        Ok(draft)
+    }
+
+    /// Its values as JSON texts, in the order of the kind's names; null where only its place in a
+    /// stream will tell.
+    pub fn values(&self) -> &[String] {
+        &self.values
+    }
+
+    /// Its values, parsed, as the record will have them but for its place and its predecessor.
+    pub fn view(&self) -> Result<Arc<View>, Fault> {
+        Ok(self.trial()?.shared_view())
+    }
+
     fn fills_in(&self, name: &str) -> bool {
         COMMON.contains(&name) || (self.is_of_action() && ACTION.contains(&name))
     }
@@ -111,13 +141,17 @@ impl Draft {
             self.set("nonce", quoted(&hex(place.nonce)));
             self.set("action_digest", quoted(&hex(&[0; 32])));
         }
-        // Placed for trial: every other check is that of the record.
-        let trial = self.placed(&hex(&[0; 16]), u64::from(u32::MAX), &hex(&[0; 32]), [0; 32])?;
+        let trial = self.trial()?;
         if self.is_of_action() {
             let digest = action::digest(trial.view())?.ok_or(Code::ActionDigest)?;
             self.set("action_digest", quoted(&hex(&digest)));
         }
         Ok(())
+    }
+
+    /// Placed for trial: every check of it but that of its place is the record's own.
+    fn trial(&self) -> Result<FullRecord, Fault> {
+        self.placed(&hex(&[0; 16]), u64::from(u32::MAX), &hex(&[0; 32]), [0; 32])
     }
 
     fn set(&mut self, name: &str, value: String) {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::answer::{LoggedRecord, PreparedBatch, RecordOutcome};
 use crate::client::Client;
-use crate::draft::{Draft, DraftError, Place};
+use crate::draft::{Draft, DraftError, Place, Stamp};
 use crate::error::{ClientError, transient};
 
 /// Records that one batch takes at most: the server's own default.
@@ -42,6 +42,24 @@ pub struct GateIdentity {
     pub instance: u32,
     /// What the records' `software` says.
     pub software: String,
+}
+
+impl GateIdentity {
+    /// A draft with this stamp, for who keeps drafts before there is a stream to place them in.
+    /// See [`Gate::draft`] for what `json` holds; `people` is the chain of who signed it, empty
+    /// where nobody does.
+    pub fn draft(
+        &self,
+        kind: Kind,
+        json: &str,
+        people: Vec<Certificate>,
+        stamp: &Stamp,
+    ) -> Result<Draft, DraftError> {
+        let Self { tenant, gate, software, .. } = self;
+        let recorded_at = &stamp.recorded_at.format();
+        let place = Place { tenant, gate, software, recorded_at, nonce: &stamp.nonce };
+        Draft::parse(kind, json, people, &place)
+    }
 }
 
 /// How long and how often a gate tries.
@@ -140,10 +158,7 @@ impl Gate {
         // A nonce that is not random would let actions be confused; without randomness there is
         // no draft.
         let nonce: [u8; 16] = random().map_err(|_| DraftError::Fault(Code::Internal.into()))?;
-        let now = now().format();
-        let GateIdentity { tenant, gate, software, .. } = &self.identity;
-        let place = Place { tenant, gate, software, recorded_at: &now, nonce: &nonce };
-        Draft::parse(kind, json, people, &place)
+        self.identity.draft(kind, json, people, &Stamp { recorded_at: now(), nonce })
     }
 
     /// How many of the first drafts fit into one batch: at least one where there is one.
@@ -223,7 +238,7 @@ impl Gate {
             let error = match self.client.submit(batch).await {
                 Ok(outcome) => match first_transient(&outcome.records) {
                     None => {
-                        self.advance(batch, &outcome.records).await?;
+                        self.advance(batch, &outcome.records).await;
                         return Ok(outcome.records);
                     }
                     Some(refusal) => ClientError::Refused(refusal),
@@ -240,12 +255,10 @@ impl Gate {
         }
     }
 
-    /// Moves this side's end of the stream to where the outcomes say it is.
-    async fn advance(
-        &mut self,
-        batch: &PreparedBatch,
-        outcomes: &[RecordOutcome],
-    ) -> Result<(), ClientError> {
+    /// Moves this side's end of the stream to where the outcomes say it is. Where the ledger doesn't
+    /// tell, this side stays where it is, and the next refusal asks again: what is known of the
+    /// records must not be lost over it.
+    async fn advance(&mut self, batch: &PreparedBatch, outcomes: &[RecordOutcome]) {
         let logged = outcomes.iter().zip(batch.roots()).take_while(|(each, _)| each.result.is_ok());
         for (outcome, root) in logged {
             if outcome.seq >= self.next_seq {
@@ -254,10 +267,11 @@ impl Gate {
             }
         }
         let refused = outcomes.iter().find_map(|each| each.result.as_ref().err());
-        if refused.is_some_and(|refusal| is_of_place(refusal.code)) {
-            self.resync().await?;
+        if refused.is_some_and(|refusal| is_of_place(refusal.code))
+            && let Err(error) = self.resync().await
+        {
+            tracing::warn!(%error, "the ledger does not say where the stream stands");
         }
-        Ok(())
     }
 
     /// Gets drafts into the log, in order, in as many batches as it takes, sealing anew what an

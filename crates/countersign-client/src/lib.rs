@@ -5,7 +5,10 @@
 //!   checked down to its inclusion in a head that the log signed; the newest head is checked to
 //!   continue the last one that this client remembers, on disk where a path is given.
 //! - [`SubmitSender`] and [`SubmitReceiver`] keep many batches in flight on one connection.
-//! - [`Gate`] builds records, seals them, and submits them until their fate is known.
+//! - [`Gate`] builds records, seals them, and submits them until their fate is known. It begins
+//!   with [`Gate::register_policy`], since the ledger takes no verdict under an unknown policy.
+//! - [`GateClient`] calls a gate service, and gives back what the evidence in its answers proves.
+//! - [`reconcile`] says which effects and approvals of a set of records don't fit each other.
 //!
 //! What is absent: a way to turn verification off; any trust in what the ledger says of a stream's
 //! next sequence number (a wrong one only leads to a refusal); decisions about actions.
@@ -30,10 +33,13 @@ mod config;
 mod draft;
 mod error;
 mod gate;
+mod gate_service;
 mod heads;
 mod memory;
+mod policy;
 mod prove;
 mod reach;
+pub mod reconcile;
 mod stream;
 mod tracker;
 
@@ -45,8 +51,13 @@ struct Readme;
 pub use answer::{BatchOutcome, LoggedRecord, PreparedBatch, RecordOutcome};
 pub use client::{Client, EvidenceItem, HeadWatch, OpenedStream};
 pub use config::{ClientConfig, TlsIdentity};
-pub use draft::{Draft, DraftError};
+pub use draft::{Draft, DraftError, Stamp};
 pub use error::{ClientError, HeadConflict, MemoryFault};
 pub use gate::{Gate, GateIdentity, Retry};
+pub use gate_service::{
+    Action, Answered, Authorised, EffectReport, GateCallError, GateClient, Judged, Permit, Reason,
+    Reported, Requires, Scope, State, Switch,
+};
 pub use heads::VerifiedHead;
+pub use policy::{PolicyOwner, PolicyTexts, PolicyVersion};
 pub use stream::{SubmitReceiver, SubmitSender};

@@ -20,7 +20,7 @@ use tonic::codegen::http::{Request, Response};
 use tonic::{Extensions, Status};
 use tower::{Layer, Service};
 
-use crate::authz::{self, Reach, Rpc, Target};
+use crate::authz::{self, GatePermit, GateRpc, Method, Reach, Rpc, Target};
 use crate::drain::Drain;
 use crate::identity::{self, Peer};
 use crate::metrics::EdgeMetrics;
@@ -43,6 +43,11 @@ impl Caller {
     /// Asks the authorisation table.
     pub fn authorize(&self, rpc: Rpc, target: Target<'_>) -> Result<authz::Permit, Refusal> {
         authz::authorize(self.identity()?, rpc, target)
+    }
+
+    /// Asks the table of the gate that serves `tenant`.
+    pub fn authorize_gate(&self, rpc: GateRpc, tenant: &str) -> Result<GatePermit, Refusal> {
+        authz::authorize_gate(self.identity()?, rpc, tenant)
     }
 
     /// Asks the authorisation table for the caller's own tenant.
@@ -100,9 +105,9 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> BoxFuture {
         let arrived = Instant::now();
-        let rpc = Rpc::from_path(request.uri().path());
+        let rpc = Method::from_path(request.uri().path());
         // Strangers share a name, lest a caller fill the metrics with names of its own.
-        let name = rpc.map_or("other", Rpc::name);
+        let name = rpc.map_or("other", Method::name);
         let metrics = self.shared.metrics.clone();
         let place = match self.admit(&mut request, rpc) {
             Ok(place) => place,
@@ -130,14 +135,14 @@ impl<S> Admission<S> {
     fn admit(
         &self,
         request: &mut Request<Body>,
-        rpc: Option<Rpc>,
+        rpc: Option<Method>,
     ) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
         let peer = request.extensions().get::<Peer>().cloned();
         let peer = peer.ok_or_else(|| Refusal::from(Code::Unauthenticated))?;
         let role = peer.identity(identity::now())?.role();
         // Health and reflection are open to whoever is authenticated; so is the answer that a
         // method does not exist.
-        if rpc.is_some_and(|rpc| authz::reach(rpc, role) == Reach::Never) {
+        if rpc.is_some_and(|rpc| rpc.reach(role) == Reach::Never) {
             return Err(Refusal::from(Code::PermissionDenied));
         }
         if rpc.is_some() && self.shared.drain.has_started() {

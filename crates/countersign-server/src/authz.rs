@@ -2,11 +2,15 @@
 //!
 //! The table is the whole of it. A handler asks [`authorize`] with the tenant whose records it is
 //! about to touch, and gets a [`Permit`] or a refusal; the calls that touch no tenant's records ask
-//! with [`Target::Log`].
+//! with [`Target::Log`]. A gate's service has a table of its own, [`GATE_TABLE`].
+
+mod gate;
 
 use countersign_core::cert::{Role, SpiffeId};
 use countersign_core::codes::Code;
 use countersign_proto::errors::Refusal;
+
+pub use self::gate::{GATE_TABLE, GatePermit, GateRpc, LIFTERS, authorize_gate, gate_reach};
 
 /// Every RPC of `countersign.v1.LedgerService`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +68,38 @@ impl Rpc {
     pub fn from_path(path: &str) -> Option<Self> {
         let method = path.strip_prefix("/countersign.v1.LedgerService/")?;
         Self::ALL.into_iter().find(|rpc| rpc.name() == method)
+    }
+}
+
+/// An RPC of one of the services that the edge serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Of the ledger.
+    Ledger(Rpc),
+    /// Of a gate.
+    Gate(GateRpc),
+}
+
+impl Method {
+    /// The method of an HTTP/2 `:path`; `None` for every other service's.
+    pub fn from_path(path: &str) -> Option<Self> {
+        Rpc::from_path(path).map(Self::Ledger).or_else(|| GateRpc::from_path(path).map(Self::Gate))
+    }
+
+    /// Its name in its service.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ledger(rpc) => rpc.name(),
+            Self::Gate(rpc) => rpc.name(),
+        }
+    }
+
+    /// What its table says of a role.
+    pub fn reach(self, role: Role) -> Reach {
+        match self {
+            Self::Ledger(rpc) => reach(rpc, role),
+            Self::Gate(rpc) => gate_reach(rpc, role),
+        }
     }
 }
 
@@ -139,7 +175,10 @@ impl Permit {
 
 /// What the table says of this RPC and role. A pair that the table lacks is refused.
 pub fn reach(rpc: Rpc, role: Role) -> Reach {
-    let row = TABLE.iter().find(|(row, _)| *row == rpc).map(|(_, row)| row);
+    find(TABLE.iter().find(|(row, _)| *row == rpc).map(|(_, row)| row), role)
+}
+
+fn find(row: Option<&[Reach; 9]>, role: Role) -> Reach {
     let column = COLUMNS.iter().position(|column| *column == role);
     row.zip(column).and_then(|(row, column)| row.get(column)).copied().unwrap_or(Never)
 }
@@ -172,7 +211,9 @@ mod tests {
                 own && role == Role::Gate
             }
             Rpc::GetHead | Rpc::WatchHeads | Rpc::GetConsistency => true,
-            Rpc::GetReceipt | Rpc::GetEvidence => own && role != Role::Operator && role != Role::Pep,
+            Rpc::GetReceipt | Rpc::GetEvidence => {
+                own && role != Role::Operator && role != Role::Pep
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use countersign_core::cert::{CertError, SpiffeId, TrustAnchor, split_pem_bundle}
 use countersign_core::encoding::{Micros, from_b64, is_origin};
 use serde::{Deserialize, Serialize};
 
+use crate::gate::config::GateSettings;
 use crate::limits::{LimitError, Limits};
 use crate::tls::{self, TlsError};
 
@@ -63,6 +64,9 @@ pub struct ServerConfig {
     /// Bounds on what clients may take.
     #[serde(default)]
     pub limits: Limits,
+    /// The gate service that is run from this folder, if one is.
+    #[serde(default)]
+    pub gate: GateSettings,
     /// Keys whose certificates count no more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revoked: Vec<RevokedSection>,
@@ -263,6 +267,7 @@ impl ServerConfig {
         for path in paths {
             *path = dir.join(&*path);
         }
+        self.gate.resolve(dir);
     }
 
     /// Checks every value and reads the roots and TLS files. `insecure_dev` is the flag of that
@@ -270,6 +275,7 @@ impl ServerConfig {
     pub fn check(self, insecure_dev: bool) -> Result<Checked, ConfigError> {
         self.check_values()?;
         self.limits.check()?;
+        self.gate.check()?;
         let transport = self.transport(insecure_dev)?;
         let gate_roots = read_roots("gates.roots", &self.gates.roots)?;
         let people_roots = read_roots("people.roots", &self.people.roots)?;

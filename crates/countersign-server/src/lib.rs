@@ -19,6 +19,7 @@ pub mod admission;
 pub mod authz;
 pub mod config;
 pub mod drain;
+pub mod gate;
 pub mod http;
 pub mod identity;
 pub mod keys;

@@ -24,7 +24,7 @@ use crate::drain::{Drain, drain};
 use crate::http::Readiness;
 use crate::keys::{self, KeyError};
 use crate::metrics::EdgeMetrics;
-use crate::serve::{Ports, ServeError, Serving, serve};
+use crate::serve::{self, Ports, ServeError, Serving, serve};
 use crate::service::LedgerRpc;
 use crate::{identity, log_metrics};
 
@@ -210,8 +210,9 @@ async fn serve_log<S: Store>(
     let state = ledger.state();
     readiness.send_replace(readiness_of(*state.borrow()));
     let follower = tokio::spawn(follow(state, readiness));
+    let service = LedgerRpc::new(ledger.clone(), &config.origin, &config.limits, drain.clone());
     let serving = Serving {
-        service: LedgerRpc::new(ledger.clone(), &config.origin, &config.limits, drain.clone()),
+        service: serve::ledger(service, &config.limits),
         readiness: watched,
         metrics,
         registry: Arc::new(registry),

@@ -5,15 +5,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use countersign_proto::FILE_DESCRIPTOR_SET;
+use countersign_proto::v1::gate_service_server::{GateService, GateServiceServer};
 use countersign_proto::v1::ledger_service_server::{LedgerService, LedgerServiceServer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::server::NamedService;
 use tonic::transport::Server;
 
 use crate::admission::AdmissionLayer;
 use crate::config::Checked;
 use crate::drain::Drain;
 use crate::http::{self, Readiness};
+use crate::limits::Limits;
 use crate::listener;
 use crate::metrics::{EdgeMetrics, SharedRegistry};
 
@@ -54,13 +59,18 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Binds both, or none.
+    /// Binds both of the ledger's, or none.
     pub async fn bind(checked: &Checked) -> Result<Self, ServeError> {
         let config = checked.config();
+        Self::bind_at(config.grpc, config.http).await
+    }
+
+    /// Binds both addresses, or none.
+    pub async fn bind_at(grpc: SocketAddr, http: SocketAddr) -> Result<Self, ServeError> {
         let bind = async |addr: SocketAddr| {
             TcpListener::bind(addr).await.map_err(|source| ServeError::Bind { addr, source })
         };
-        Ok(Self { grpc: bind(config.grpc).await?, http: bind(config.http).await? })
+        Ok(Self { grpc: bind(grpc).await?, http: bind(http).await? })
     }
 
     /// Address of the gRPC port, with the port that the system chose where the configuration says
@@ -78,9 +88,9 @@ impl Ports {
 /// What the ports serve and what they report.
 #[derive(Debug)]
 pub struct Serving<S> {
-    /// The ledger.
+    /// The service: [`ledger`] or [`gate`].
     pub service: S,
-    /// Whether it takes records; followed by `/readyz` and by gRPC health.
+    /// Whether it takes calls; followed by `/readyz` and by gRPC health.
     pub readiness: watch::Receiver<Readiness>,
     /// Counters of the edge, registered in `registry`.
     pub metrics: EdgeMetrics,
@@ -90,11 +100,54 @@ pub struct Serving<S> {
     pub http_routes: axum::Router,
 }
 
+/// A service that the edge can serve.
+pub trait Served:
+    tower::Service<
+        Request<Body>,
+        Response = Response<Body>,
+        Error = std::convert::Infallible,
+        Future: Send + 'static,
+    > + NamedService
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Served for S where
+    S: tower::Service<
+            Request<Body>,
+            Response = Response<Body>,
+            Error = std::convert::Infallible,
+            Future: Send + 'static,
+        > + NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// A ledger, within these limits.
+pub fn ledger<S: LedgerService>(service: S, limits: &Limits) -> LedgerServiceServer<S> {
+    LedgerServiceServer::new(service)
+        .max_decoding_message_size(limits.message_bytes_max())
+        .max_encoding_message_size(limits.answer_bytes_max())
+}
+
+/// A gate, within these limits.
+pub fn gate<S: GateService>(service: S, limits: &Limits) -> GateServiceServer<S> {
+    GateServiceServer::new(service)
+        .max_decoding_message_size(limits.message_bytes_max())
+        .max_encoding_message_size(limits.answer_bytes_max())
+}
+
 /// Serves until `drain` starts and what is in flight has ended, or `drain_timeout_s` is over.
 ///
 /// After the timeout, connections that are still open are abandoned: they end with the runtime.
 /// Whatever was acknowledged is durable by then, and what was not can be submitted again.
-pub async fn serve<S: LedgerService>(
+pub async fn serve<S: Served>(
     checked: &Checked,
     ports: Ports,
     serving: Serving<S>,
@@ -109,14 +162,11 @@ pub async fn serve<S: LedgerService>(
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let ledger = LedgerServiceServer::new(service)
-        .max_decoding_message_size(limits.message_bytes_max())
-        .max_encoding_message_size(limits.answer_bytes_max());
     let admission = AdmissionLayer::new(limits.calls_in_flight_max, metrics.clone(), drain.clone());
     let mut stop = drain.clone();
     let grpc = limits
         .apply(Server::builder().layer(admission))
-        .add_service(ledger)
+        .add_service(service)
         .add_service(health_service)
         .add_service(reflection)
         .serve_with_incoming_shutdown(
@@ -153,16 +203,16 @@ pub async fn serve<S: LedgerService>(
 }
 
 /// Shows the readiness in gRPC health.
-async fn follow<S: LedgerService>(
+async fn follow<S: NamedService>(
     health: tonic_health::server::HealthReporter,
     mut readiness: watch::Receiver<Readiness>,
     mut drain: Drain,
 ) {
     loop {
         if *readiness.borrow_and_update() == Readiness::Ready && !drain.has_started() {
-            health.set_serving::<LedgerServiceServer<S>>().await;
+            health.set_serving::<S>().await;
         } else {
-            health.set_not_serving::<LedgerServiceServer<S>>().await;
+            health.set_not_serving::<S>().await;
         }
         if drain.has_started() {
             return;

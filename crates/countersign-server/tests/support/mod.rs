@@ -20,10 +20,11 @@ use countersign_server::config::{
     Checked, GateSection, KeyFiles, PeopleSection, ServerConfig, TlsFiles,
 };
 use countersign_server::drain::{DrainTrigger, drain};
+use countersign_server::gate::config::GateSettings;
 use countersign_server::http::Readiness;
 use countersign_server::limits::Limits;
 use countersign_server::metrics::EdgeMetrics;
-use countersign_server::serve::{Ports, ServeError, Serving, serve};
+use countersign_server::serve::{self, Ports, ServeError, Serving, serve};
 use prometheus_client::registry::Registry;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use tempfile::TempDir;
@@ -201,7 +202,7 @@ impl Edge {
         let none = || Arc::new(Semaphore::new(0));
         let service = Empty { begun: none(), release: none() };
         let serving = Serving {
-            service: service.clone(),
+            service: serve::ledger(service.clone(), &checked.config().limits),
             readiness: watched,
             metrics,
             registry: Arc::new(registry),
@@ -298,6 +299,7 @@ pub fn config(dir: &TempDir, server_ca: &Authority, client_ca: &Authority) -> Se
         },
         people: PeopleSection::default(),
         limits: Limits::default(),
+        gate: GateSettings::default(),
         revoked: Vec::new(),
     }
 }

@@ -1,0 +1,336 @@
+//! The gate itself: what gRPC, AuthZEN over HTTP and tests call alike.
+//!
+//! A judged intent is never an error. What is, is a call that could not be judged at all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use countersign_core::codes::Code;
+use countersign_core::encoding::{Micros, from_hex_array, hex};
+use countersign_core::hash::{Hash, sha256};
+use countersign_core::json;
+use countersign_core::kinds::is_uuid_v7;
+use countersign_gate::{Decision, GateCode, Intent, Reason};
+use countersign_proto::errors::Refusal;
+use countersign_proto::v1;
+use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::judge::{Asked, Judged};
+use super::rows::{ActionRow, ActionState, PermitRow, SaidRow, Signal};
+use super::shared::Shared;
+use super::state::StateError;
+use super::ticket::Fate;
+use super::{closing, tables};
+
+/// Bytes that an intent may have (INT-1).
+pub const INTENT_BYTES_MAX: usize = 48 * 1024;
+/// Bytes that an audience may have.
+const AUDIENCE_BYTES_MAX: usize = 256;
+
+/// The gate; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct GateCore {
+    pub(crate) shared: Arc<Shared>,
+    turns: Arc<Turns>,
+}
+
+/// Who is at an action: one caller at a time, so that a repeat meets the first one's answer.
+#[derive(Debug, Default)]
+struct Turns(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+
+/// One's turn at an action, until it is dropped.
+pub(crate) struct Turn {
+    id: String,
+    turns: Arc<Turns>,
+    held: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut turns = self.turns.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody else waits for it: it need not be remembered.
+        if turns.get(&self.id).is_some_and(|turn| turn.strong_count() == 0) {
+            turns.remove(&self.id);
+        }
+    }
+}
+
+impl GateCore {
+    /// A gate over these parts.
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, turns: Arc::default() }
+    }
+
+    /// The tenant whose gate it is.
+    pub fn tenant(&self) -> &str {
+        &self.shared.identity.tenant
+    }
+
+    /// Waits for one's turn at an action; none when the deadline comes first.
+    pub(crate) async fn turn(&self, id: &str, deadline: Instant) -> Option<Turn> {
+        let mutex = {
+            let mut turns = self.turns.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = turns.get(id).and_then(Weak::upgrade);
+            let mutex = known.unwrap_or_default();
+            turns.insert(id.to_owned(), Arc::downgrade(&mutex));
+            mutex
+        };
+        let held = timeout_at(deadline, mutex.lock_owned()).await.ok()?;
+        Some(Turn { id: id.to_owned(), turns: Arc::clone(&self.turns), held: Some(held) })
+    }
+
+    /// Judges an intent for the enforcement point `caller`. The permit is for `audience`, or where
+    /// that is empty for the caller. Errors: `REQUEST_MALFORMED`.
+    pub async fn evaluate(
+        &self,
+        caller: &str,
+        intent: &str,
+        audience: &str,
+    ) -> Result<v1::EvaluateResponse, Refusal> {
+        let malformed = |name| Refusal::from(Code::RequestMalformed.at_field(name));
+        if intent.len() > INTENT_BYTES_MAX || !json::parse(intent).is_ok_and(|v| v.is_object()) {
+            return Err(malformed("intent"));
+        }
+        if audience.len() > AUDIENCE_BYTES_MAX {
+            return Err(malformed("audience"));
+        }
+        let audience = if audience.is_empty() { caller } else { audience };
+        let (text, fault) = match Intent::parse(intent) {
+            Ok(parsed) => (parsed, None),
+            Err(reason) => (Intent::salvage(intent), Some(reason)),
+        };
+        let given = text.action_id().filter(|id| is_uuid_v7(id)).map(str::to_owned);
+        let asked = Asked {
+            caller: caller.to_owned(),
+            audience: audience.to_owned(),
+            action_id: given.clone().unwrap_or_else(|| self.new_action_id()),
+            digest: hex(&sha256(text.to_json().as_bytes())),
+            intent: text,
+            fault,
+        };
+        let core = self.clone();
+        // A task of its own: a caller that hangs up in the middle must not leave the gate there.
+        let answered = tokio::spawn(async move { core.answer(asked, given.is_some()).await });
+        let response = answered.await.map_err(|error| {
+            tracing::error!(%error, "an evaluation ended without an answer");
+            Refusal::from(Code::Internal)
+        })?;
+        self.shared.metrics.answer(&response.0.outcome, &response.1, response.0.recorded);
+        Ok(response.0)
+    }
+
+    async fn answer(
+        &self,
+        asked: Asked,
+        may_repeat: bool,
+    ) -> (v1::EvaluateResponse, Vec<super::rows::ReasonRow>) {
+        let deadline = Instant::now() + self.shared.settings.answer_timeout();
+        let answer = match self.turn(&asked.action_id, deadline).await {
+            None => Ok(self.unrecorded(&asked.action_id, GateCode::EvidenceUnavailable)),
+            Some(_turn) => self.answer_in_turn(&asked, may_repeat, deadline).await,
+        };
+        let answer = answer.unwrap_or_else(|error| {
+            tracing::error!(%error, "an intent could not be judged");
+            self.unrecorded(&asked.action_id, GateCode::EvidenceUnavailable)
+        });
+        let reasons = answer.said.reasons.clone();
+        (answer.to_wire(), reasons)
+    }
+
+    async fn answer_in_turn(
+        &self,
+        asked: &Asked,
+        may_repeat: bool,
+        deadline: Instant,
+    ) -> Result<Reply, StateError> {
+        if may_repeat
+            && let Some(row) = self.shared.state.read(|tx| tables::action(tx, &asked.action_id))?
+        {
+            return Ok(self.repeated(asked, &row));
+        }
+        let judged = match self.intent_first(asked, deadline).await? {
+            Ok(nonce) => self.judge(asked, nonce)?,
+            Err(code) => self.judged_refuse(asked, code)?,
+        };
+        let said = judged.said.clone();
+        let (row, mode) = (judged.digest, judged.mode.clone());
+        match self.enqueue_first(judged).await? {
+            None => Ok(self.unrecorded(&asked.action_id, GateCode::OutboxFull)),
+            Some(stub) => {
+                let fate = stub.fate(deadline).await;
+                Ok(self.told(&asked.action_id, said, row, mode, fate))
+            }
+        }
+    }
+
+    /// What a caller hears of a first verdict, by its fate.
+    fn told(
+        &self,
+        action_id: &str,
+        said: SaidRow,
+        digest: Hash,
+        mode: String,
+        fate: Option<Fate>,
+    ) -> Reply {
+        let answer =
+            |said| Reply { action_id: action_id.to_owned(), digest: Some(digest), mode, said };
+        match fate {
+            Some(Fate::Logged(at)) => {
+                // What is in the log and was not voided in the same write: halted meanwhile, it was.
+                let row = self.shared.state.read(|tx| tables::action(tx, action_id)).ok().flatten();
+                match row {
+                    Some(row) if row.state == ActionState::Voiding => {
+                        answer(refused(GateCode::Halted))
+                    }
+                    _ => answer(SaidRow { logged: Some(at), ..said }),
+                }
+            }
+            Some(Fate::Rejected(Code::DuplicateVerdict)) => {
+                answer(refused(GateCode::ActionRepeated))
+            }
+            // A refusal is one, logged or not.
+            None if said.outcome == "refuse" => answer(said),
+            // No evidence, no approval.
+            Some(Fate::Rejected(_)) | None => answer(refused(GateCode::EvidenceUnavailable)),
+        }
+    }
+
+    /// The answer to an action that was judged before.
+    fn repeated(&self, asked: &Asked, row: &ActionRow) -> Reply {
+        if row.caller != asked.caller || row.asked != asked.digest {
+            return self.unrecorded(&asked.action_id, GateCode::ActionRepeated);
+        }
+        let digest = from_hex_array(&row.digest);
+        let answer = |said| Reply {
+            action_id: asked.action_id.clone(),
+            digest,
+            mode: row.mode.clone(),
+            said,
+        };
+        let code = match row.state {
+            _ if self.shared.live.is_halted(&asked.intent) && row.said.outcome != "refuse" => {
+                GateCode::Halted
+            }
+            // On its way: what it was is not known to be in the log, or must not be told.
+            ActionState::Judged if row.said.outcome != "refuse" => GateCode::EvidenceUnavailable,
+            ActionState::Voiding => GateCode::EvidenceUnavailable,
+            _ => return answer(self.with_usable_permit(row)),
+        };
+        answer(refused(code))
+    }
+
+    /// An action's newest verdict, its permit only while it may be used.
+    fn with_usable_permit(&self, row: &ActionRow) -> SaidRow {
+        let now = self.shared.host.now();
+        let usable = |permit: &PermitRow| {
+            let unused = row.outcomes.iter().all(|each| each.permit.as_ref() != Some(&permit.id));
+            row.state == ActionState::Approved && unused && now.0 <= permit.not_after
+        };
+        SaidRow { permit: row.said.permit.clone().filter(usable), ..row.said.clone() }
+    }
+
+    /// A refusal that no record holds.
+    fn unrecorded(&self, action_id: &str, code: GateCode) -> Reply {
+        let mode = self.shared.live.mode().to_string();
+        Reply { action_id: action_id.to_owned(), digest: None, mode, said: refused(code) }
+    }
+
+    /// A refusal of everything while the gate stops or can't keep anything.
+    pub(crate) fn judged_refuse(
+        &self,
+        asked: &Asked,
+        code: GateCode,
+    ) -> Result<Judged, StateError> {
+        self.judged(asked, Decision::refuse_for(Reason::gate(code)), None)
+    }
+
+    fn new_action_id(&self) -> String {
+        let now = self.shared.host.now();
+        let mut bytes = self.shared.host.random();
+        // RFC 9562, section 5.7: 48 bits of milliseconds, version 7, variant 10.
+        let millis = (now.0 / 1_000).to_be_bytes();
+        if let (Some(head), Some(time)) = (bytes.get_mut(..6), millis.get(2..)) {
+            head.copy_from_slice(time);
+        }
+        uuid::Builder::from_bytes(bytes)
+            .with_version(uuid::Version::SortRand)
+            .with_variant(uuid::Variant::RFC4122)
+            .into_uuid()
+            .to_string()
+    }
+
+    /// Signals behind this log index, oldest first, for a receiver that keeps where it stands.
+    pub fn signals_after(&self, after: Option<u64>, max: usize) -> Result<Vec<Signal>, StateError> {
+        self.shared.state.read(|tx| tables::signals_after(tx, after, max))
+    }
+
+    /// Where a receiver of signals stands: the log index up to which all were delivered.
+    pub fn signals_delivered(&self) -> Result<Option<u64>, StateError> {
+        self.shared.state.read(tables::delivered)
+    }
+
+    /// Keeps that all signals up to this log index were delivered, and forgets them.
+    pub async fn set_signals_delivered(&self, index: u64) -> Result<(), StateError> {
+        let write = move |tx: &redb::WriteTransaction| {
+            tables::put_delivered(tx, Some(&index))?;
+            tables::forget_signals(tx, index)
+        };
+        self.shared.state.write(write).await
+    }
+
+    /// The log index of the newest signal, as it changes.
+    pub fn signals_newest(&self) -> watch::Receiver<Option<u64>> {
+        self.shared.signals.subscribe()
+    }
+}
+
+fn refused(code: GateCode) -> SaidRow {
+    closing::said_refuse(&Decision::refuse(code))
+}
+
+/// A verdict on its way to its caller.
+pub(crate) struct Reply {
+    pub(crate) action_id: String,
+    pub(crate) digest: Option<Hash>,
+    pub(crate) mode: String,
+    pub(crate) said: SaidRow,
+}
+
+impl Reply {
+    /// As the wire has it.
+    pub(crate) fn to_wire(&self) -> v1::EvaluateResponse {
+        let said = &self.said;
+        let reason = |row: &super::rows::ReasonRow| v1::Reason {
+            code: row.code.clone(),
+            policy: row.policy.clone().unwrap_or_default(),
+            text: row.text.clone().unwrap_or_default(),
+        };
+        v1::EvaluateResponse {
+            action_id: self.action_id.clone(),
+            outcome: said.outcome.clone(),
+            mode: self.mode.clone(),
+            reasons: said.reasons.iter().map(reason).collect(),
+            permit: said.permit.as_ref().map(|permit| v1::Permit {
+                id: permit.id.clone(),
+                audience: permit.audience.clone(),
+                not_after: Micros(permit.not_after).format(),
+                nonce: permit.nonce.clone(),
+            }),
+            requires: said.requires.as_ref().map(requires_to_wire),
+            action_digest: self.digest.map(|digest| digest.to_vec().into()).unwrap_or_default(),
+            recorded: said.logged.is_some(),
+            evidence: said.logged.as_ref().map(|at| at.evidence.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// What releases an action, as the wire has it.
+pub(crate) fn requires_to_wire(row: &super::rows::RequiresRow) -> v1::Requires {
+    v1::Requires {
+        approvals: row.approvals,
+        roles: row.roles.clone(),
+        expires_at: Micros(row.expires_at).format(),
+    }
+}

@@ -11,6 +11,8 @@ macro_rules! say {
 
 mod files;
 mod inspect;
+#[cfg(feature = "replay")]
+mod replay;
 mod report;
 
 use std::io::Write as _;
@@ -60,6 +62,21 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Output::Human)]
         output: Output,
     },
+    /// Verify verdicts' evidence, and make the verdicts again by the policy that they name.
+    #[command(after_help = EXIT_CODES)]
+    Replay {
+        /// The evidence files.
+        files: Vec<PathBuf>,
+        /// Folder of a policy version (*.cedar and one *.cedarschema), or of folders of versions.
+        #[arg(long)]
+        policies: PathBuf,
+        /// The trust file: the only thing that is believed. Without it nothing is ever VALID.
+        #[arg(long)]
+        trust: Option<PathBuf>,
+        /// How to report.
+        #[arg(long, value_enum, default_value_t = Output::Human)]
+        output: Output,
+    },
     /// Prove that a newer head continues an older one.
     #[command(after_help = EXIT_CODES)]
     Consistency {
@@ -89,7 +106,7 @@ enum Output {
 }
 
 /// Exit codes, frozen (EVID-7). When there are many files the worst wins: 1 > 5 > 4 > 3 > 0.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Valid = 0,
     Invalid = 1,
@@ -130,6 +147,18 @@ fn main() -> ExitCode {
         Command::Evidence { files, trust, output } => {
             with_trust(trust, |trust| evidence(&files, trust, output))
         }
+        #[cfg(feature = "replay")]
+        Command::Replay { files, policies, trust, output } => {
+            with_trust(trust, |trust| replay::run(&files, &policies, trust, output))
+        }
+        #[cfg(not(feature = "replay"))]
+        Command::Replay { .. } => {
+            eprintln!(
+                "countersign-verify: this program was built without the policy engine. Build it \
+                 with its default features: cargo build -p countersign-verify"
+            );
+            Exit::Usage.into()
+        }
         Command::Consistency { old, new, proof, trust } => {
             with_trust(trust, |trust| consistency(&old, &new, &proof, trust))
         }
@@ -160,6 +189,16 @@ fn with_trust(path: Option<PathBuf>, run: impl FnOnce(Option<&Trust>) -> Exit) -
 }
 
 fn evidence(files: &[PathBuf], trust: Option<&Trust>, output: Output) -> Exit {
+    let (reports, worst) = verify_all(files, trust);
+    match output {
+        Output::Human => report::print_human(&reports, worst),
+        Output::Json => report::print_json(&reports, worst),
+    }
+    worst
+}
+
+/// Verifies every file, and says what the worst of them comes to.
+fn verify_all(files: &[PathBuf], trust: Option<&Trust>) -> (Vec<FileReport>, Exit) {
     let mut worst = if files.is_empty() { Exit::Indeterminate } else { Exit::Valid };
     let mut reports = Vec::new();
     for path in files {
@@ -178,11 +217,7 @@ fn evidence(files: &[PathBuf], trust: Option<&Trust>, output: Output) -> Exit {
         }
         reports.push(report);
     }
-    match output {
-        Output::Human => report::print_human(&reports, worst),
-        Output::Json => report::print_json(&reports, worst),
-    }
-    worst
+    (reports, worst)
 }
 
 fn consistency(

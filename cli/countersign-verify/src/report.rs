@@ -25,10 +25,28 @@ impl FileReport {
     pub(crate) fn unread(path: String, problem: String) -> Self {
         Self { path, outcome: Err(problem) }
     }
+
+    /// The file's name, as it was given.
+    #[cfg(feature = "replay")]
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The report, where the file could be read.
+    #[cfg(feature = "replay")]
+    pub(crate) fn report(&self) -> Option<&Report> {
+        self.outcome.as_ref().ok()
+    }
 }
 
 /// Prints plain sentences; the last line is the result of all.
 pub(crate) fn print_human(files: &[FileReport], worst: Exit) {
+    print_files(files);
+    print_result(files, worst);
+}
+
+/// Prints what is to be said of each file.
+pub(crate) fn print_files(files: &[FileReport]) {
     for file in files {
         say!("{}", escaped(&file.path));
         match &file.outcome {
@@ -39,6 +57,10 @@ pub(crate) fn print_human(files: &[FileReport], worst: Exit) {
     if files.is_empty() {
         say!("No file was given, and nothing verified is never success.");
     }
+}
+
+/// Prints the last line.
+pub(crate) fn print_result(files: &[FileReport], worst: Exit) {
     let decisive = files.iter().find_map(|file| {
         let report = file.outcome.as_ref().ok()?;
         (Exit::of(report.result) == worst).then(|| report.decisive()).flatten()
@@ -49,7 +71,7 @@ pub(crate) fn print_human(files: &[FileReport], worst: Exit) {
     say!("RESULT {}{reason}", result_text(worst));
 }
 
-fn result_text(exit: Exit) -> &'static str {
+pub(crate) fn result_text(exit: Exit) -> &'static str {
     match exit {
         Exit::Valid => Verdict::Valid.as_str(),
         Exit::Invalid => Verdict::Invalid.as_str(),
@@ -158,7 +180,7 @@ pub(crate) fn print_json(files: &[FileReport], worst: Exit) {
     say!("{}", json!({ "result": result_text(worst), "files": files }));
 }
 
-fn file_json(file: &FileReport) -> Value {
+pub(crate) fn file_json(file: &FileReport) -> Value {
     let Ok(report) = &file.outcome else {
         return json!({
             "path": file.path, "result": "INDETERMINATE", "step": null, "code": "UNREADABLE",

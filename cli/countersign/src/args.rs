@@ -1,10 +1,16 @@
 //! What can be asked on the command line. Precedence: flag, then `COUNTERSIGN_*`, then the file,
 //! then the default.
 
+mod gate;
+mod policy;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::gate::*;
+pub(crate) use self::policy::*;
 
 /// Said under the help of the program and of what calls a ledger.
 const EXIT_CODES: &str = "\
@@ -15,6 +21,14 @@ Exit codes:
   3  the outcome is not known, or nothing was submitted or verified
   4  a file, a port or the ledger could not be reached
   5  a fault of the program itself";
+
+const RECONCILE_EXIT_CODES: &str = "\
+Exit codes:
+  0  everything fits
+  1  something does not, or a record is proved wrong
+  2  wrong usage
+  3  nothing was verified, or not all of it
+  4  a file or the ledger could not be reached";
 
 /// An append-only ledger of verdicts that proves what it holds.
 #[derive(Parser)]
@@ -33,6 +47,37 @@ pub(crate) enum Command {
     /// Submit verdicts of an external gate, one JSON object a line.
     #[command(after_help = EXIT_CODES)]
     Submit(SubmitArgs),
+    /// Run a gate: intents in, verdicts out, every one of them in the log.
+    Gate(GateArgs),
+    /// Have intents judged, one JSON object a line.
+    #[command(after_help = EXIT_CODES)]
+    Evaluate(EvaluateArgs),
+    /// Show a supervised action that waits for people, and sign that it may be done.
+    #[command(after_help = EXIT_CODES)]
+    Approve(AnswerArgs),
+    /// Show a supervised action that waits for people, and sign that it may not be done.
+    #[command(after_help = EXIT_CODES)]
+    Deny(AnswerArgs),
+    /// Report what became of an action.
+    #[command(after_help = EXIT_CODES)]
+    Outcome(OutcomeArgs),
+    /// Say which approvals and effects on record don't fit each other, and which gates are silent.
+    #[command(after_help = RECONCILE_EXIT_CODES)]
+    Reconcile(ReconcileArgs),
+    /// Refuse everything of an actor, a session or the tenant, at once.
+    Halt(HaltArgs),
+    /// Lift a halt of exactly this scope.
+    Resume(HaltArgs),
+    /// Let verdicts bind, or only be recorded.
+    Mode(ModeArgs),
+    /// Show how the gate stands, by its word.
+    Status(StatusArgs),
+    /// Ask for a time-boxed emergency.
+    Emergency(EmergencyArgs),
+    /// Task-scoped authority.
+    Grant(GrantArgs),
+    /// Check, activate, compare and start policies.
+    Policy(PolicyArgs),
     /// Show the ledger's newest head, proven to continue the last one seen.
     Head(HeadArgs),
     /// Fetch the evidence of an action.
@@ -75,6 +120,10 @@ pub(crate) struct InitArgs {
     /// The gate's name.
     #[arg(long)]
     pub(crate) gate: String,
+    /// Name of a person who may approve supervised actions, as the tenant's directory has it; may be
+    /// repeated.
+    #[arg(long, default_values = ["oncall-1", "owner-1"])]
+    pub(crate) approver: Vec<String>,
 }
 
 /// What can be set without changing countersign.toml.

@@ -3,6 +3,8 @@
 //! The steps use the same commands that an operator, a gate and an auditor use: this program calls
 //! itself as a child, and the separate verifier.
 
+mod intents;
+mod oncall;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -11,20 +13,20 @@ use countersign_client::{Client, VerifiedHead};
 use countersign_core::evidence::{EVIDENCE_BYTES_MAX, Evidence};
 use serde_json::{Value, json};
 
-use self::stage::Stage;
+use self::stage::{ANY_PORT, Stage};
 use crate::args::{DemoArgs, InitArgs};
 use crate::exit::{Exit, Failure};
 use crate::files::{make_folder, read_capped, replace, shown, write_new};
 use crate::identity::Identity;
 use crate::init;
 
-/// The verdicts of an infrastructure agent, checked in beside this program.
+/// What an infrastructure agent asks for, checked in beside this program.
 const EXAMPLE: &str = include_str!("../examples/infrastructure-agent.jsonl");
 /// The line of the example to look at: production is to be terminated to mend a deployment.
 const REFUSAL_LINE: usize = 400;
 /// What that line asks for.
 const REFUSED_ACTION: &str = "elasticbeanstalk:TerminateEnvironment";
-/// Verdicts that are submitted after the restart.
+/// Intents that are judged after the restart.
 const MORE: usize = 5;
 
 pub(crate) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
@@ -48,45 +50,61 @@ async fn say_and_do(stage: &Stage) -> Result<(), Failure> {
         origin: "ledger.acme.example/demo".to_owned(),
         tenant: "acme".to_owned(),
         gate: "prod-1".to_owned(),
+        approver: vec!["oncall-1".to_owned(), "owner-1".to_owned()],
     })?;
 
-    step("a fresh ledger on loopback, mutual TLS: countersign serve");
-    let ledger = stage.start().await?;
+    step("a fresh ledger and a gate on loopback, mutual TLS: countersign serve, countersign gate");
+    let policy = stage.start_policy().await?;
+    let ledger = stage.ledger(ANY_PORT).await?;
+    let gate = stage.gate(&ledger).await?;
+    stage.activate(&gate, &policy).await?;
 
-    let example = dir.join("infrastructure-agent.jsonl");
-    write_new(&example, EXAMPLE.as_bytes())?;
+    let example = dir.join("intents.jsonl");
+    write_new(&example, intents::from_example(EXAMPLE)?.as_bytes())?;
     let lines = EXAMPLE.lines().count();
-    step(&format!("{lines} verdicts of an infrastructure agent: countersign submit"));
-    let first = stage.submit(&ledger, &example, "submit.journal").await?;
-    expect(first.len() == lines, "every line must be answered")?;
-    expect(all_are(&first, "logged"), "every verdict must be logged")?;
+    step(&format!("{lines} intents of an infrastructure agent: countersign evaluate"));
+    let first = stage.evaluate(&gate, &example, "evidence").await?;
+    expect(first.len() == lines, "every intent must be answered")?;
+    expect(first.iter().all(is_recorded), "every verdict must be in the log")?;
     eprintln!("{lines} verdicts are in the log, each with its evidence file.");
 
-    let refusal = evidence_of(&first, REFUSAL_LINE)?;
-    step(&format!("the receipt of line {REFUSAL_LINE}, a refused {REFUSED_ACTION}"));
+    let refused = first.get(REFUSAL_LINE - 1).cloned().unwrap_or_default();
+    let refusal = evidence_of(&refused)?;
+    step(&format!(
+        "line {REFUSAL_LINE}: an agent with valid, too-broad credentials means to delete and \
+         recreate production's cost management"
+    ));
+    expect(text(&refused, "outcome") == "refuse", "the gate must refuse")?;
+    println!("{REFUSED_ACTION}: refused, {}", codes(&refused));
     let evidence = Evidence::parse(&read_capped(&refusal, EVIDENCE_BYTES_MAX)?)
         .map_err(|fault| Failure::content(&refusal, fault))?;
     print!("{}", evidence.receipt);
-
     verify_offline(stage, &refusal).await?;
+    step("the verdict made again from the record and the policy: countersign-verify replay");
+    let policies = stage::path(&policy)?;
+    stage.verify(&format!("replay --policies {policies}"), &[&refusal], 0).await?;
+
+    oncall::show(stage, &gate, &ledger).await?;
 
     let auditor = stage.client(&ledger, "auditor").await?;
     let old = auditor.head().await?;
     let old_note = keep_head(dir, &old)?;
-    step(&format!("the ledger stops, and starts again; the head of {} is kept", old.size().0));
+    step(&format!("gate and ledger stop, and start again; the head of {} is kept", old.size().0));
+    gate.stop().await?;
+    let port = ledger.grpc.clone();
     ledger.stop().await?;
-    let ledger = stage.start().await?;
+    let ledger = stage.ledger(&port).await?;
+    let gate = stage.gate(&ledger).await?;
 
-    step("the same file once more: the first receipts come back, and nothing is doubled");
-    let again = stage.submit(&ledger, &example, "submit.journal").await?;
-    expect(all_are(&again, "repeated"), "every verdict must be known already")?;
+    step("the same intents once more: the first verdicts come back, and nothing is doubled");
+    let again = stage.evaluate(&gate, &example, "again").await?;
     expect(places(&again) == places(&first), "every verdict must be where it was")?;
 
-    step(&format!("{MORE} more verdicts, and the proof that the log kept its history"));
+    step(&format!("{MORE} more refusals, and the proof that the log kept its history"));
     let more = dir.join("after-restart.jsonl");
-    write_new(&more, more_verdicts()?.as_bytes())?;
-    let later = stage.submit(&ledger, &more, "after-restart.journal").await?;
-    expect(later.len() == MORE && all_are(&later, "logged"), "every verdict must be logged")?;
+    write_new(&more, intents::refusal_again(EXAMPLE, REFUSAL_LINE, MORE)?.as_bytes())?;
+    let later = stage.evaluate(&gate, &more, "evidence").await?;
+    expect(later.len() == MORE && later.iter().all(is_recorded), "each must be logged")?;
 
     let auditor = stage.client(&ledger, "auditor").await?;
     let new = auditor.head().await?;
@@ -94,10 +112,10 @@ async fn say_and_do(stage: &Stage) -> Result<(), Failure> {
     let proof = prove(dir, &auditor, &old, &new).await?;
     let consistency: [&Path; 3] = [&old_note, &new_note, &proof];
     stage.verify("consistency", &consistency, 0).await?;
+    gate.stop().await?;
     ledger.stop().await?;
 
-    let all: Vec<&str> =
-        EXAMPLE.lines().chain(std::iter::repeat_n(refusal_text()?, MORE)).collect();
+    let all: Vec<Value> = first.into_iter().chain(later).collect();
     summary(stage, &all, &new, &refusal).await?;
     farewell(stage, &refusal, &consistency);
     Ok(())
@@ -147,22 +165,20 @@ async fn prove(
 /// Verifies every file that was left, and writes `summary.json`.
 async fn summary(
     stage: &Stage,
-    submitted: &[&str],
+    answers: &[Value],
     head: &VerifiedHead,
     refusal: &Path,
 ) -> Result<(), Failure> {
     step("the verifier on every evidence file");
     let outcomes = stage.verify_all().await?;
-    expect(outcomes.len() == submitted.len(), "every verdict must have one evidence file")?;
+    expect(outcomes.len() == answers.len(), "every verdict must have one evidence file")?;
     let proven = |outcome: &str| outcomes.iter().filter(|found| *found == outcome).count();
-    let said = |outcome: &str| {
-        let member = format!("\"outcome\":\"{outcome}\"");
-        submitted.iter().filter(|line| line.contains(&member)).count()
-    };
+    let said =
+        |outcome: &str| answers.iter().filter(|answer| text(answer, "outcome") == outcome).count();
     for outcome in ["approve", "refuse", "supervise"] {
-        expect(proven(outcome) == said(outcome), "the files must say what was submitted")?;
+        expect(proven(outcome) == said(outcome), "the files must say what was answered")?;
     }
-    eprintln!("{} of {} are VALID.", outcomes.len(), submitted.len());
+    eprintln!("{} of {} are VALID.", outcomes.len(), answers.len());
     let refusal = refusal.strip_prefix(&stage.dir).unwrap_or(refusal);
     let summary = json!({
         "verdicts": outcomes.len(),
@@ -185,6 +201,7 @@ fn farewell(stage: &Stage, refusal: &Path, consistency: &[&Path; 3]) {
     eprintln!("  {verifier} inspect {refusal}");
     eprintln!("  {verifier} consistency {old} {new} {proof} --trust {dir}/trust.toml");
     eprintln!("  {program} serve --dir {dir}");
+    eprintln!("  {program} gate --dir {dir} --ledger 127.0.0.1:7443");
     eprintln!("  {program} doctor --dir {dir} --server 127.0.0.1:7443");
     eprintln!("  {program} explain SEAL_SIGNATURE");
     eprintln!("\nChange any byte of an evidence file, and see what the verifier says.");
@@ -199,42 +216,24 @@ fn expect(holds: bool, what: &str) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err(Failure::invalid(format!("{what}, and this was not so here."))) }
 }
 
-fn all_are(answers: &[Value], status: &str) -> bool {
-    answers.iter().all(|answer| answer.get("status").and_then(Value::as_str) == Some(status))
+fn text<'a>(answer: &'a Value, name: &str) -> &'a str {
+    answer.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn codes(answer: &Value) -> String {
+    let codes = answer.get("codes").and_then(Value::as_array);
+    codes.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn is_recorded(answer: &Value) -> bool {
+    answer.get("index").is_some_and(Value::is_u64)
 }
 
 fn places(answers: &[Value]) -> Vec<Option<u64>> {
     answers.iter().map(|answer| answer.get("index").and_then(Value::as_u64)).collect()
 }
 
-fn evidence_of(answers: &[Value], line: usize) -> Result<PathBuf, Failure> {
-    answers
-        .get(line - 1)
-        .and_then(|answer| answer.get("evidence"))
-        .and_then(Value::as_str)
-        .map(PathBuf::from)
-        .ok_or_else(|| Failure::internal(format!("line {line} has no evidence file")))
-}
-
-fn refusal_text() -> Result<&'static str, Failure> {
-    EXAMPLE
-        .lines()
-        .nth(REFUSAL_LINE - 1)
-        .filter(|line| line.contains(REFUSED_ACTION))
-        .ok_or_else(|| Failure::internal("the example has no such refusal"))
-}
-
-/// The agent tries again: the same refusal under new action_ids.
-fn more_verdicts() -> Result<String, Failure> {
-    let mut verdict: Value = serde_json::from_str(refusal_text()?)
-        .map_err(|error| Failure::internal(format!("the example is wrong: {error}")))?;
-    let mut text = String::new();
-    for _ in 0..MORE {
-        if let Some(id) = verdict.get_mut("action_id") {
-            *id = Value::String(stage::uuid_v7()?);
-        }
-        text.push_str(&verdict.to_string());
-        text.push('\n');
-    }
-    Ok(text)
+fn evidence_of(answer: &Value) -> Result<PathBuf, Failure> {
+    let path = answer.get("evidence").and_then(Value::as_str).map(PathBuf::from);
+    path.ok_or_else(|| Failure::internal(format!("an answer has no evidence file: {answer}")))
 }

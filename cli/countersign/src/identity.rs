@@ -106,7 +106,8 @@ impl Identity {
         Ok(identity)
     }
 
-    fn key(&self) -> Result<SigningKey, Failure> {
+    /// The key that `cert.pem` certifies.
+    pub(crate) fn key(&self) -> Result<SigningKey, Failure> {
         SigningKey::from_pkcs8_pem(&self.key_pem).map_err(|_| {
             // What the parser says might repeat parts of the key.
             Failure::usage(format!(

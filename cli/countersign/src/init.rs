@@ -4,6 +4,7 @@
 //! that there is a whole installation or none. In an empty folder that is there already (the working
 //! folder, a mounted one, one behind a link) it is made in place, and taken away if that fails.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -34,6 +35,11 @@ pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     eprintln!("{dir} now holds keys, a development PKI, countersign.toml and trust.toml.");
     eprintln!("Start the ledger:   countersign serve --dir {dir}");
     eprintln!(
+        "Register a policy:  countersign policy register --server 127.0.0.1:7443 \
+         --identity {dir}/identities/gate --owner {dir}/identities/policy-admin \
+         --policy-id ID --version VERSION --engine NAME --digest HEX"
+    );
+    eprintln!(
         "Submit verdicts:    countersign submit FILE.jsonl --server 127.0.0.1:7443 \
          --identity {dir}/identities/gate --out evidence"
     );
@@ -62,7 +68,24 @@ pub(crate) fn make(args: &InitArgs) -> Result<(), Failure> {
             "tenant and gate are names of 1 to 128 characters of A-Z a-z 0-9 . _ -",
         ));
     }
+    check_approvers(&args.approver)?;
     if is_there_and_empty(&args.dir)? { make_inside(args) } else { make_beside(args) }
+}
+
+/// Each has a folder of their own, and two people are never one.
+fn check_approvers(names: &[String]) -> Result<(), Failure> {
+    if !names.iter().all(|name| is_name(name)) {
+        return Err(Failure::usage(
+            "an approver's name is 1 to 128 characters of A-Z a-z 0-9 . _ -",
+        ));
+    }
+    let mut seen = BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        Some(name) => {
+            Err(Failure::usage(format!("--approver {name} is given twice. Name each once.")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What `build` puts into the folder, `keys` aside.
@@ -214,16 +237,38 @@ fn build(args: &InitArgs, dir: &Path) -> Result<(), Failure> {
         ledger: vkey("/ledger", KeyType::Note, ledger)?,
         server_ca_pem: server_ca.cert_pem.clone(),
     };
-    made.identity(dir, "gate", &gate_id, &gate_ca.client(&gate_id)?)?;
-    for (folder, role) in [("auditor", Role::Auditor), ("responder", Role::Responder)] {
-        let id = pki::identity(&made.trust_domain, &args.tenant, role, folder)?;
-        made.identity(dir, folder, &id, &people_ca.client(&id)?)?;
-    }
+    made.identities(dir, &gate_id, &gate_ca, &people_ca)?;
     write_new(&dir.join("countersign.toml"), made.config()?.as_bytes())?;
     write_new(&dir.join("trust.toml"), made.trust()?.as_bytes())
 }
 
 impl Made<'_> {
+    /// Everybody who calls or signs for the tenant. Machines have their certificates of the gates'
+    /// authority, people of the people's. An enforcement point's certificate opens connections and
+    /// nothing else: its role can neither seal nor sign (CERT-10).
+    fn identities(
+        &self,
+        dir: &Path,
+        gate_id: &SpiffeId,
+        gate_ca: &Authority,
+        people_ca: &Authority,
+    ) -> Result<(), Failure> {
+        self.identity(dir, "gate", gate_id, &gate_ca.client(gate_id)?)?;
+        let named =
+            |role, name: &str| pki::identity(&self.trust_domain, &self.args.tenant, role, name);
+        let pep = named(Role::Pep, "pep")?;
+        self.identity(dir, "pep", &pep, &gate_ca.client(&pep)?)?;
+        for role in [Role::Auditor, Role::Responder, Role::PolicyAdmin, Role::TenantAdmin] {
+            let id = named(role, role.as_str())?;
+            self.identity(dir, role.as_str(), &id, &people_ca.client(&id)?)?;
+        }
+        for name in &self.args.approver {
+            let id = named(Role::Approver, name)?;
+            self.identity(dir, &format!("approver-{name}"), &id, &people_ca.client(&id)?)?;
+        }
+        Ok(())
+    }
+
     fn identity(
         &self,
         dir: &Path,
@@ -281,6 +326,7 @@ impl Made<'_> {
                 roots: vec!["gate-ca.pem".into()],
             },
             people: PeopleSection { roots: vec!["people-ca.pem".into()] },
+            gate: countersign_server::gate::config::GateSettings::default(),
             limits: Limits::default(),
             revoked: Vec::new(),
         };

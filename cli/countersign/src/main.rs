@@ -10,27 +10,41 @@
     reason = "the command line is an edge: it reads the time and speaks to people"
 )]
 
+mod approve;
 mod args;
+mod clock;
 mod connect;
 mod demo;
 mod doctor;
+mod emergency;
+mod evaluate;
 mod evidence;
 mod exit;
 mod explain;
 mod files;
+mod gate_cmd;
+mod gate_link;
 mod generate;
+mod grant;
 mod head;
 mod identity;
 mod init;
+mod outcome;
 mod pki;
+mod policy;
+mod reconcile;
+mod records;
 mod serve;
 mod settings;
+mod signing;
 mod submit;
+mod switch;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use crate::approve::Decision;
 use crate::args::{Arguments, Command};
 use crate::exit::{Exit, Failure};
 
@@ -50,6 +64,19 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(&args),
         Command::Serve(args) => in_runtime(serve::run(args)),
         Command::Submit(args) => in_runtime(submit::run(args)),
+        Command::Gate(args) => in_runtime(gate_cmd::run(args)),
+        Command::Evaluate(args) => in_runtime(evaluate::run(args)),
+        Command::Approve(args) => in_runtime(approve::run(args, Decision::Grant)),
+        Command::Deny(args) => in_runtime(approve::run(args, Decision::Deny)),
+        Command::Outcome(args) => in_runtime(outcome::run(args)),
+        Command::Reconcile(args) => in_runtime(reconcile::run(args)),
+        Command::Halt(args) => in_runtime(switch::halt(args)),
+        Command::Resume(args) => in_runtime(switch::resume(args)),
+        Command::Mode(args) => in_runtime(switch::mode(args)),
+        Command::Status(args) => in_runtime(switch::status(args)),
+        Command::Emergency(args) => in_runtime(emergency::run(args)),
+        Command::Grant(args) => in_runtime(grant::run(args)),
+        Command::Policy(args) => in_runtime(policy::run(args)),
         Command::Head(args) => in_runtime(head::run(args)),
         Command::Evidence(args) => in_runtime(evidence::run(args)),
         Command::Config(args) => settings::run(&args),

@@ -1,4 +1,5 @@
-//! Keys and a development PKI: three authorities, a server, a gate, and the tenant's people.
+//! Keys and a development PKI: three authorities, a server, a gate, an enforcement point, and the
+//! tenant's people.
 //!
 //! One key serves a gate for mutual TLS and for its seals, under one certificate, so that who
 //! connects and who seals can't drift apart, so authorities and leaves of gates and people are
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use countersign_core::cert::{Certificate, Role, SpiffeId};
 use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
@@ -42,7 +43,9 @@ impl Key {
             ))
         })?;
         let key = SigningKey::from_bytes(&seed);
-        let pem = key
+        // Without the public key (PKCS#8 version 1): OpenSSL, and with it curl, reads no other.
+        let bytes = KeypairBytes { secret_key: *seed, public_key: None };
+        let pem = bytes
             .to_pkcs8_pem(LineEnding::LF)
             .map_err(|error| Failure::internal(format!("a key can't be encoded: {error}")))?;
         Ok(Self { key, pem })

@@ -1,7 +1,8 @@
 //! `serve`: the ledger, until SIGTERM or SIGINT.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use countersign_core::codes::Code;
 use countersign_core::encoding::escaped;
@@ -28,10 +29,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
             "countersign: INSECURE: plain TCP, and whoever connects is the gate. Loopback only."
         );
     }
-    if let Some(path) = &args.ready_file {
-        remove_stale(path)?;
-    }
-    let ready_file = args.ready_file.clone();
+    let ready_file = ReadyFile::new(args.ready_file)?;
     let mut unwritten = None;
     let on_ready = |ready: &Ready| {
         eprintln!(
@@ -40,18 +38,10 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
             ready.grpc,
             ready.http
         );
-        if let Some(path) = &ready_file {
-            unwritten = write_ready(path, ready).err();
-        }
+        unwritten = ready_file.write(ready.grpc, ready.http, &ready.origin).err();
     };
     let ended = run_ledger(checked, on_ready).await;
-    if let Some(path) = &args.ready_file {
-        // Gone is the promise that somebody serves there; an error here changes nothing any more.
-        // Where this one never served, the file is of the ledger that does.
-        if pid_in(path) == Some(std::process::id()) {
-            let _ = std::fs::remove_file(path);
-        }
-    }
+    ready_file.remove();
     match (ended, unwritten) {
         (Ok(()), None) => Ok(Exit::Success),
         (Ok(()), Some(failure)) => Err(failure),
@@ -65,6 +55,57 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     }
 }
 
+/// The file that says where a process serves, as long as it does; none where none was asked for.
+pub(crate) struct ReadyFile(Option<PathBuf>);
+
+impl ReadyFile {
+    /// A ready file of an earlier run would be believed, and is removed. That of a process which
+    /// runs is true, and this one is about to find the port or the store taken.
+    pub(crate) fn new(path: Option<PathBuf>) -> Result<Self, Failure> {
+        let Some(path) = path else { return Ok(Self(None)) };
+        // In a container an earlier run had the same id as this one, which has written nothing yet.
+        let other = pid_in(&path).filter(|pid| *pid != std::process::id());
+        if other.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists()) {
+            return Ok(Self(Some(path)));
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::file(&path, &error))
+            }
+            _ => Ok(Self(Some(path))),
+        }
+    }
+
+    /// Says where this process serves.
+    pub(crate) fn write(
+        &self,
+        grpc: SocketAddr,
+        http: SocketAddr,
+        origin: &str,
+    ) -> Result<(), Failure> {
+        let Some(path) = &self.0 else { return Ok(()) };
+        let text = json!({
+            "grpc": grpc.to_string(),
+            "http": http.to_string(),
+            "pid": std::process::id(),
+            "origin": origin,
+        });
+        replace(path, format!("{text}\n").as_bytes()).inspect_err(|_| {
+            eprintln!("countersign: the ready file {} can't be written.", shown(path));
+        })
+    }
+
+    /// Gone is the promise that somebody serves there; an error here changes nothing any more.
+    /// Where this process never served, the file is of the one that does.
+    pub(crate) fn remove(&self) {
+        if let Some(path) = &self.0
+            && pid_in(path) == Some(std::process::id())
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// The process that a ready file names.
 fn pid_in(path: &Path) -> Option<u32> {
     let text = read_text(path, SMALL_FILE_BYTES_MAX).ok()?;
@@ -72,36 +113,8 @@ fn pid_in(path: &Path) -> Option<u32> {
     ready.get("pid")?.as_u64()?.try_into().ok()
 }
 
-/// A ready file of an earlier run would be believed. That of a ledger which runs is true, and this
-/// one is about to find the store locked.
-fn remove_stale(path: &Path) -> Result<(), Failure> {
-    // In a container an earlier run had the same id as this one, which has written nothing yet.
-    let other = pid_in(path).filter(|pid| *pid != std::process::id());
-    if other.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists()) {
-        return Ok(());
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::file(path, &error))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn write_ready(path: &Path, ready: &Ready) -> Result<(), Failure> {
-    let text = json!({
-        "grpc": ready.grpc.to_string(),
-        "http": ready.http.to_string(),
-        "pid": std::process::id(),
-        "origin": ready.origin,
-    });
-    replace(path, format!("{text}\n").as_bytes()).inspect_err(|_| {
-        eprintln!("countersign: the ready file {} can't be written.", shown(path));
-    })
-}
-
-/// The ledger's own log, to standard error: `COUNTERSIGN_LOG` filters it, by default from `info`.
-fn log_to_stderr() {
+/// The log of a ledger or a gate, to standard error: `COUNTERSIGN_LOG` filters it, by default from `info`.
+pub(crate) fn log_to_stderr() {
     let filter =
         EnvFilter::try_from_env("COUNTERSIGN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

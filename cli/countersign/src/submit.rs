@@ -76,7 +76,7 @@ pub(crate) async fn run(args: SubmitArgs) -> Result<Exit, Failure> {
 }
 
 /// Two writers of one stream would take each other's sequence numbers.
-fn lock(identity: &Identity) -> Result<File, Failure> {
+pub(crate) fn lock(identity: &Identity) -> Result<File, Failure> {
     let path = identity.path("submit.lock");
     let file = OpenOptions::new()
         .create(true)

@@ -76,6 +76,11 @@ fn init_makes_a_whole_installation_for_its_owner_alone() {
         "identities/gate/identity.toml",
         "identities/auditor/cert.pem",
         "identities/responder/cert.pem",
+        "identities/pep/cert.pem",
+        "identities/policy-admin/key.pem",
+        "identities/tenant-admin/key.pem",
+        "identities/approver-oncall-1/key.pem",
+        "identities/approver-owner-1/key.pem",
     ] {
         assert!(dir.join(name).is_file(), "{name}");
     }
@@ -239,6 +244,11 @@ fn the_certificates_hold_before_our_own_path_validation() {
         ("gate", "gate-ca.pem", Role::Gate, "prod-1"),
         ("auditor", "people-ca.pem", Role::Auditor, "auditor"),
         ("responder", "people-ca.pem", Role::Responder, "responder"),
+        ("pep", "gate-ca.pem", Role::Pep, "pep"),
+        ("policy-admin", "people-ca.pem", Role::PolicyAdmin, "policy-admin"),
+        ("tenant-admin", "people-ca.pem", Role::TenantAdmin, "tenant-admin"),
+        ("approver-oncall-1", "people-ca.pem", Role::Approver, "oncall-1"),
+        ("approver-owner-1", "people-ca.pem", Role::Approver, "owner-1"),
     ] {
         let chain = split_pem_bundle(&read(&format!("identities/{identity}/cert.pem"))).unwrap();
         let root = split_pem_bundle(&read(root)).unwrap().remove(0);
@@ -255,6 +265,34 @@ fn the_certificates_hold_before_our_own_path_validation() {
     assert_eq!(trust.logs[0].vkey.name, ORIGIN);
     assert_eq!(format!("{}\n", trust.logs[0].vkey), read("identities/gate/log.vkey"));
     assert_eq!(trust.gates.unwrap().tenants, ["acme"]);
+}
+
+#[test]
+fn approvers_have_the_names_that_init_is_given() {
+    let parent = tempfile::tempdir().unwrap();
+    let with = |dir: &Path, names: &[&str]| {
+        let dir = dir.to_str().unwrap();
+        let mut arguments = vec!["init", "--dir", dir, "--origin", ORIGIN];
+        arguments.extend(["--tenant", "acme", "--gate", "prod-1"]);
+        arguments.extend(names.iter().flat_map(|name| ["--approver", name]));
+        countersign(&arguments)
+    };
+    let dir = parent.path().join("ledger");
+    let output = with(&dir, &["alice", "bob", "carol"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut approvers: Vec<_> = fs::read_dir(dir.join("identities"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("approver-"))
+        .collect();
+    approvers.sort();
+    assert_eq!(approvers, ["approver-alice", "approver-bob", "approver-carol"]);
+    for names in [&["alice", "alice"][..], &["../alice"], &[""]] {
+        let other = parent.path().join("other");
+        let output = with(&other, names);
+        assert_eq!(output.status.code(), Some(2), "{names:?}: {}", text(&output.stderr));
+        assert!(!other.exists(), "{names:?}");
+    }
 }
 
 #[test]

@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two looks at the ready file.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// A free port of this machine, for nobody else.
+pub(super) const ANY_PORT: &str = "127.0.0.1:0";
+
 /// Where everything is.
 pub(super) struct Stage {
     pub(super) dir: PathBuf,
@@ -28,10 +31,10 @@ pub(super) struct Stage {
     pub(super) program: PathBuf,
 }
 
-/// The ledger as a child process. It is killed if it is dropped before it was stopped.
-pub(super) struct Ledger {
+/// A ledger or a gate as a child process. It is killed if it is dropped before it was stopped.
+pub(super) struct Service {
     child: Child,
-    grpc: String,
+    pub(super) grpc: String,
 }
 
 /// The ready file.
@@ -67,13 +70,23 @@ impl Stage {
         command
     }
 
-    /// Starts the ledger and waits until it can be called.
-    pub(super) async fn start(&self) -> Result<Ledger, Failure> {
-        let ready_file = self.dir.join("ready.json");
+    /// Starts the ledger, on the port that it had before where it had one.
+    pub(super) async fn ledger(&self, grpc: &str) -> Result<Service, Failure> {
+        self.start("serve", &["--grpc", grpc]).await
+    }
+
+    /// Starts the gate in front of a ledger.
+    pub(super) async fn gate(&self, ledger: &Service) -> Result<Service, Failure> {
+        self.start("gate", &["--grpc", ANY_PORT, "--ledger", &ledger.grpc]).await
+    }
+
+    /// Starts a service and waits until it can be called.
+    async fn start(&self, what: &str, arguments: &[&str]) -> Result<Service, Failure> {
+        let ready_file = self.dir.join(format!("{what}.ready.json"));
         let mut command = self.command();
-        command.arg("serve").arg("--dir").arg(&self.dir);
-        command.args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--ready-file"]);
-        command.arg(&ready_file).stdin(Stdio::null()).kill_on_drop(true);
+        command.arg(what).arg("--dir").arg(&self.dir).args(["--http", ANY_PORT]);
+        command.args(arguments).arg("--ready-file").arg(&ready_file);
+        command.stdin(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| Failure::file(&self.program, &error))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -83,41 +96,68 @@ impl Stage {
                 let ready: ReadyFile = serde_json::from_str(&text)
                     .map_err(|error| Failure::internal(format!("the ready file: {error}")))?;
                 if child.id() == Some(ready.pid) {
-                    return Ok(Ledger { child, grpc: ready.grpc });
+                    return Ok(Service { child, grpc: ready.grpc });
                 }
             }
             let ended = child.try_wait().map_err(|error| Failure::io(error.to_string()))?;
             if let Some(status) = ended {
                 return Err(Failure::io(format!(
-                    "the ledger ended with {status}; it said why above."
+                    "countersign {what} ended with {status}; it said why above."
                 )));
             }
             if Instant::now() >= deadline {
-                return Err(Failure::io("the ledger was not ready within two minutes."));
+                return Err(Failure::io(format!(
+                    "countersign {what} was not ready within two minutes."
+                )));
             }
             sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// Submits a file as the gate; gives the answers, one a line.
-    pub(super) async fn submit(
-        &self,
-        ledger: &Ledger,
-        file: &Path,
-        journal: &str,
-    ) -> Result<Vec<Value>, Failure> {
+    /// Runs a command of this program to its end; gives its data. It must succeed.
+    pub(super) async fn run(&self, arguments: &[&str]) -> Result<String, Failure> {
         let mut command = self.command();
-        command.arg("submit").arg(file).args(["--server", &ledger.grpc, "--output", "jsonl"]);
-        command.arg("--identity").arg(self.dir.join("identities/gate"));
-        command.arg("--out").arg(self.dir.join("evidence"));
-        command.arg("--journal").arg(self.dir.join(journal));
+        command.args(arguments);
         let (status, text) = self.output(command).await?;
-        expect_code(status, 0, "countersign submit")?;
+        expect_code(status, 0, &format!("countersign {}", arguments.first().unwrap_or(&"")))?;
+        Ok(text)
+    }
+
+    /// Has a file of intents judged as the enforcement point; gives the answers, one a line.
+    pub(super) async fn evaluate(
+        &self,
+        gate: &Service,
+        file: &Path,
+        out: &str,
+    ) -> Result<Vec<Value>, Failure> {
+        let (file, identity) = (path(file)?, path(&self.identity("pep"))?);
+        let out = path(&self.dir.join(out))?;
+        let text = self
+            .run(&[
+                "evaluate",
+                &file,
+                "--gate",
+                &gate.grpc,
+                "--identity",
+                &identity,
+                "--out",
+                &out,
+                "--output",
+                "jsonl",
+                "--in-flight",
+                "32",
+            ])
+            .await?;
         let line = |line| {
             serde_json::from_str(line)
                 .map_err(|error| Failure::internal(format!("an answer is no JSON: {error}")))
         };
         text.lines().map(line).collect()
+    }
+
+    /// The folder of an identity.
+    pub(super) fn identity(&self, name: &str) -> PathBuf {
+        self.dir.join("identities").join(name)
     }
 
     /// Runs the verifier on some files; what it says goes where this program's own data goes.
@@ -129,7 +169,7 @@ impl Stage {
     ) -> Result<(), Failure> {
         let mut command = Command::new(&self.verifier);
         clean(&mut command);
-        command.arg(what).args(files).arg("--trust").arg(self.dir.join("trust.toml"));
+        command.args(what.split(' ')).args(files).arg("--trust").arg(self.dir.join("trust.toml"));
         let status = command.stdin(Stdio::null()).status().await;
         let status = status.map_err(|error| Failure::file(&self.verifier, &error))?;
         expect_code(status, expected, "countersign-verify")
@@ -161,7 +201,7 @@ impl Stage {
     }
 
     /// A connection as one of the identities that init made.
-    pub(super) async fn client(&self, ledger: &Ledger, identity: &str) -> Result<Client, Failure> {
+    pub(super) async fn client(&self, ledger: &Service, identity: &str) -> Result<Client, Failure> {
         let identity = Identity::read(&self.dir.join("identities").join(identity))?;
         Ok(Client::connect(identity.client_config(&ledger.grpc)).await?)
     }
@@ -179,20 +219,26 @@ impl Stage {
     }
 }
 
-impl Ledger {
-    /// Tells the ledger to stop, as an init system does, and waits until it has.
+impl Service {
+    /// Tells it to stop, as an init system does, and waits until it has.
     pub(super) async fn stop(mut self) -> Result<(), Failure> {
-        let pid = self.child.id().ok_or_else(|| Failure::io("the ledger has ended by itself."))?;
+        let pid = self.child.id().ok_or_else(|| Failure::io("a service has ended by itself."))?;
         // The shell's own kill is there where a program of that name is not.
         let asked = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await;
         let asked = asked.map_err(|error| Failure::io(format!("sh: {error}")))?;
         expect_code(asked, 0, "kill")?;
         let status = timeout(PATIENCE, self.child.wait())
             .await
-            .map_err(|_| Failure::io("the ledger did not stop within two minutes of SIGTERM."))?
+            .map_err(|_| Failure::io("a service did not stop within two minutes of SIGTERM."))?
             .map_err(|error| Failure::io(error.to_string()))?;
-        expect_code(status, 0, "the ledger")
+        expect_code(status, 0, "the service")
     }
+}
+
+/// A path as an argument.
+pub(super) fn path(path: &Path) -> Result<String, Failure> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| Failure::usage(format!("{} is no UTF-8 text.", shown(path))))
 }
 
 fn clean(command: &mut Command) {

@@ -95,7 +95,7 @@ pub(super) struct Refused {
 
 /// Refusals that are not about the line itself: a certificate is renewed, a clock set, what the line
 /// rests on is logged later, a place was taken by another writer.
-const CURABLE: [Code; 9] = [
+const CURABLE: [Code; 10] = [
     Code::RecordedAhead,
     Code::CertExpired,
     Code::CertNotYetValid,
@@ -104,6 +104,7 @@ const CURABLE: [Code; 9] = [
     Code::VerdictUnknown,
     Code::ApprovalUnknown,
     Code::BlobUnknown,
+    Code::PolicyUnknown,
     Code::Equivocation,
 ];
 

@@ -1,0 +1,237 @@
+//! `replay`: a recorded verdict made again, from what its record says that the engine was given.
+//!
+//! The evidence is verified first, as `evidence` does: what is not proved to be on record is not
+//! made again. That a verdict comes out the same proves that this policy gives it for these facts;
+//! that the facts were true is the gate's word.
+
+use std::path::{Path, PathBuf};
+
+use countersign_core::encoding::{escaped, hex};
+use countersign_core::record::View;
+use countersign_core::trust::Trust;
+use countersign_core::verify::Verdict;
+use countersign_gate::{ENGINE, Outcome, Policy, Reason, Replay, assemble, replay};
+use serde_json::{Value, json};
+
+use crate::files::read_capped;
+use crate::report::{self, FileReport};
+use crate::{Exit, Output};
+
+/// Bytes that one file of a policy set may have: as much as the whole set (POL-6).
+const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Verifies files, makes their verdicts again, and prints both.
+pub(crate) fn run(
+    files: &[PathBuf],
+    policies: &Path,
+    trust: Option<&Trust>,
+    output: Output,
+) -> Exit {
+    let versions = match versions(policies) {
+        Ok(versions) => versions,
+        Err((exit, problem)) => {
+            eprintln!("countersign-verify: {problem}");
+            return exit;
+        }
+    };
+    let (reports, verified) = crate::verify_all(files, trust);
+    let made: Vec<Made> = reports.iter().map(|report| Made::of(report, &versions)).collect();
+    let exits = made.iter().map(Made::exit).chain([verified]);
+    let worst = exits.max_by_key(|exit| exit.rank()).unwrap_or(Exit::Indeterminate);
+    match output {
+        Output::Human => print_human(&reports, &made, verified, worst),
+        Output::Json => print_json(&reports, &made, worst),
+    }
+    worst
+}
+
+/// What came of one file.
+enum Made {
+    /// Its evidence is no proof, so that there is nothing to make again.
+    NotProved,
+    /// It was made again, or could not be.
+    Again(Replay),
+}
+
+impl Made {
+    fn of(report: &FileReport, versions: &[Policy]) -> Self {
+        let report = report.report().filter(|report| report.result != Verdict::Invalid);
+        let view = report.and_then(|report| report.facts.view.as_ref());
+        // Without a version there is none that the record could name.
+        let Some((view, policy)) = view.and_then(|view| Some((view, pick(view, versions)?))) else {
+            return Self::NotProved;
+        };
+        Self::Again(replay(view, policy))
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Again(Replay::Same) => Exit::Valid,
+            Self::Again(Replay::Different { .. }) => Exit::Invalid,
+            Self::NotProved | Self::Again(_) => Exit::Indeterminate,
+        }
+    }
+
+    /// One word, stable, for programs.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::NotProved => "NOT_PROVED",
+            Self::Again(Replay::Same) => "SAME",
+            Self::Again(Replay::Different { .. }) => "DIFFERENT",
+            Self::Again(Replay::DifferentEngine { .. }) => "DIFFERENT_ENGINE",
+            Self::Again(Replay::OtherPolicy) => "OTHER_POLICY",
+            Self::Again(Replay::NotByPolicy { .. }) => "NOT_BY_POLICY",
+            Self::Again(Replay::Withheld { .. }) => "WITHHELD",
+        }
+    }
+
+    /// A sentence for people.
+    fn said(&self) -> String {
+        match self {
+            Self::NotProved => {
+                "the evidence does not prove the record, so nothing is made again.".into()
+            }
+            Self::Again(Replay::Same) => {
+                "the policy gives the same outcome for the same reasons again.".into()
+            }
+            Self::Again(Replay::Different { outcome, reasons }) => format!(
+                "the policy gives another verdict: {} for {}. The gate that sealed this one did \
+                 not decide by this policy; ask its operator why.",
+                outcome.as_str(),
+                codes(reasons).join(", ")
+            ),
+            Self::Again(Replay::DifferentEngine { recorded }) => format!(
+                "the record was made by {}, and this program decides with {ENGINE}: nothing is \
+                 proved either way. Replay it with a countersign-verify that has that engine.",
+                escaped(recorded)
+            ),
+            Self::Again(Replay::OtherPolicy) => {
+                "the record names a policy version of another digest. Give the folder that holds \
+                 the version which decided."
+                    .into()
+            }
+            Self::Again(Replay::NotByPolicy { code }) => format!(
+                "no policy made this verdict: the gate refused of its own accord, {}.",
+                escaped(code)
+            ),
+            Self::Again(Replay::Withheld { name }) => format!(
+                "the field {name} is withheld, or the record is no verdict. Ask for a file that \
+                 shows it."
+            ),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let (outcome, reasons): (Option<Outcome>, &[Reason]) = match self {
+            Self::Again(Replay::Different { outcome, reasons }) => (Some(*outcome), reasons),
+            _ => (None, &[]),
+        };
+        json!({
+            "result": self.word(),
+            "outcome": outcome.map(Outcome::as_str),
+            "codes": codes(reasons),
+            "engine": ENGINE,
+        })
+    }
+}
+
+fn codes(reasons: &[Reason]) -> Vec<String> {
+    reasons.iter().map(|reason| escaped(&reason.code)).collect()
+}
+
+/// The version that a verdict names, or any, which then says itself that it is another.
+fn pick<'p>(view: &View, versions: &'p [Policy]) -> Option<&'p Policy> {
+    let digest = view.get("policy").and_then(|policy| policy.get("digest"));
+    let digest = digest.and_then(Value::as_str);
+    let named = versions.iter().find(|version| Some(hex(&version.digest()).as_str()) == digest);
+    named.or(versions.first())
+}
+
+fn print_human(reports: &[FileReport], made: &[Made], verified: Exit, worst: Exit) {
+    report::print_files(reports);
+    for (report, made) in reports.iter().zip(made) {
+        say!("{}: replay {}: {}", escaped(report.path()), made.word(), made.said());
+    }
+    // The evidence's own fault is named first: a replay rests on it.
+    let decisive = made.iter().find(|made| made.exit() == worst).filter(|_| verified != worst);
+    match decisive {
+        Some(made) => say!("RESULT {} REPLAY_{}", report::result_text(worst), made.word()),
+        None => report::print_result(reports, worst),
+    }
+}
+
+/// The report of `evidence`, each file with a member `replay` besides, and nothing after it.
+fn print_json(reports: &[FileReport], made: &[Made], worst: Exit) {
+    let files = reports.iter().zip(made).map(|(report, made)| {
+        let mut file = report::file_json(report);
+        if let Some(members) = file.as_object_mut() {
+            members.insert("replay".to_owned(), made.json());
+        }
+        file
+    });
+    let files: Vec<Value> = files.collect();
+    say!("{}", json!({ "result": report::result_text(worst), "files": files }));
+}
+
+type Unusable = (Exit, String);
+
+/// The versions of a folder: itself, or each of the folders in it that holds a schema.
+fn versions(folder: &Path) -> Result<Vec<Policy>, Unusable> {
+    if let Some(version) = version(folder)? {
+        return Ok(vec![version]);
+    }
+    let mut versions = Vec::new();
+    for path in entries(folder)?.iter().filter(|path| path.is_dir()) {
+        versions.extend(version(path)?);
+    }
+    if versions.is_empty() {
+        let name = escaped(&folder.display().to_string());
+        let what = "holds no policy version: no *.cedarschema is in it, nor in a folder of it.";
+        return Err((Exit::Usage, format!("{name} {what} Name the folder of one.")));
+    }
+    Ok(versions)
+}
+
+/// The version that the files of a folder make; `None` where there is no schema among them.
+fn version(folder: &Path) -> Result<Option<Policy>, Unusable> {
+    let mut files = Vec::new();
+    for path in entries(folder)? {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if !matches!(extension, Some("cedar" | "cedarschema")) {
+            continue;
+        }
+        let bytes = read_capped(&path, FILE_BYTES_MAX);
+        let bytes = bytes.map_err(|problem| (Exit::Io, problem.to_string()))?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let text = String::from_utf8(bytes).map_err(|_| {
+            (Exit::Usage, format!("{} is no text.", escaped(&path.display().to_string())))
+        })?;
+        files.push((name.unwrap_or_default(), text));
+    }
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let loaded = assemble(&files).and_then(|(policy, schema)| Policy::load(&policy, &schema));
+    loaded.map(Some).map_err(|faults| {
+        let name = escaped(&folder.display().to_string());
+        let faults: Vec<String> = faults.0.iter().map(|each| escaped(&each.to_string())).collect();
+        (Exit::Usage, format!("{name} is no policy version:\n{}", faults.join("\n")))
+    })
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Unusable> {
+    let failed = |error: std::io::Error| {
+        let name = escaped(&folder.display().to_string());
+        (Exit::Io, format!("{name} can't be read: {error}. Check the path and its permissions."))
+    };
+    let entries = std::fs::read_dir(folder).map_err(failed)?;
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! Calling a gate as an identity, and what its evidence is verified with.
+
+use std::path::PathBuf;
+
+use countersign_client::{EvidenceItem, GateCallError, GateClient};
+use countersign_core::codes::Code;
+use countersign_core::trust::Trust;
+
+use crate::exit::{Exit, Failure};
+use crate::files::{make_folder, read_trust, replace_unsynced, shown};
+use crate::identity::Identity;
+
+/// The trust file that an identity goes by: the one that was named, else one in its folder, else
+/// that of the installation that the folder is in.
+pub(crate) fn trust_of(
+    identity: &Identity,
+    named: Option<&PathBuf>,
+) -> Result<Option<Trust>, Failure> {
+    let places = [identity.path("trust.toml"), identity.path("../../trust.toml")];
+    let found = named.or_else(|| places.iter().find(|path| path.is_file()));
+    found.map(|path| read_trust(path)).transpose()
+}
+
+/// Connects to a gate. Its evidence is verified under the trust file, where there is one.
+pub(crate) async fn call(
+    identity: &Identity,
+    gate: &str,
+    trust: Option<Trust>,
+) -> Result<GateClient, Failure> {
+    if trust.is_none() {
+        eprintln!(
+            "countersign: evidence is checked with the log's keys of the identity's folder, and \
+             not against a trust file: who gave the gate its certificate is not checked. Name one \
+             with --trust."
+        );
+    }
+    Ok(GateClient::connect(identity.client_config(gate), trust).await?)
+}
+
+/// Writes evidence as `<index>.evidence` into a folder.
+pub(crate) fn keep(item: &EvidenceItem, out: &std::path::Path) -> Result<PathBuf, Failure> {
+    make_folder(out)?;
+    let path = out.join(format!("{:020}.evidence", item.index.0));
+    // It can be fetched again.
+    replace_unsynced(&path, item.json.as_bytes())?;
+    Ok(path)
+}
+
+/// Tells where a change stands in the log, and keeps its evidence where a folder is named.
+pub(crate) fn tell_recorded(
+    what: &str,
+    item: &EvidenceItem,
+    out: Option<&PathBuf>,
+) -> Result<(), Failure> {
+    let path = out.map(|out| keep(item, out)).transpose()?;
+    let at = path.map(|path| format!(", {}", shown(&path))).unwrap_or_default();
+    println!("{what} at index {}{at}", item.index.0);
+    Ok(())
+}
+
+impl From<GateCallError> for Failure {
+    fn from(error: GateCallError) -> Self {
+        let code = error.code();
+        let exit = match &error {
+            GateCallError::Unreachable { .. } => Exit::Io,
+            GateCallError::Config(_) => Exit::Usage,
+            GateCallError::Refused(_) if code == Code::Internal => Exit::Internal,
+            _ => Exit::Invalid,
+        };
+        Self { exit, message: format!("{error}\n(countersign explain {})", code.as_str()) }
+    }
+}

@@ -150,6 +150,6 @@ async fn every_rpc_role_and_tenant_is_decided_as_the_table_says() {
             }
         }
     }
-    assert_eq!(cases, 2 * 8 * 9 * 2);
+    assert_eq!(cases, 2 * COLUMNS.len() * TABLE.len() * 2);
     server.stop().await;
 }

@@ -6,24 +6,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use countersign_core::cert::{Certificate, TrustAnchor};
-use countersign_core::encoding::{Micros, hex};
+use countersign_core::encoding::{Micros, b64, hex};
 use countersign_core::hash::{Context, RecordRoot, TreeSize};
 use countersign_core::json::quoted;
 use countersign_core::kinds::Kind;
 use countersign_core::record::FullRecord;
 use countersign_core::seal::SealedBatch;
 use countersign_core::stream::StreamId;
+use countersign_core::verify::person_signed_bytes;
 use countersign_log::api::{Batch, BatchRecord, LogConfig, LogKeys, RecordAt, StreamRequest};
 use countersign_log::host::Host;
 use countersign_log::ledger::Ledger;
 use countersign_rocksdb::{Options, RocksStore};
-use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey as _;
+use ed25519_dalek::{Signer as _, SigningKey};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use rocksdb::{WriteBatch, WriteOptions};
+use serde_json::{Value, json};
 
 use crate::figure::{Figure, number};
-use crate::sample::Actions;
+use crate::sample::{Actions, POLICY};
 
 const ORIGIN: &str = "bench.example/core";
 /// 2026-11-23T12:00:00Z: the host's time stands still, so that no certificate ends.
@@ -49,6 +51,8 @@ impl Host for StillHost {
 struct LoadGate {
     key: SigningKey,
     chain: Vec<Certificate>,
+    /// The policy's owner, of the same authority.
+    owner: (SigningKey, Certificate),
     root: TrustAnchor,
     stream: StreamId,
     seq: u64,
@@ -68,17 +72,22 @@ impl LoadGate {
         let ca_der = ca.self_signed(&ca_key).map_err(text)?;
         let root = Certificate::from_der(ca_der.der()).map_err(text)?;
         let issuer = Issuer::new(ca, ca_key);
-        let pair = KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(text)?;
-        let mut params = CertificateParams::new(Vec::new()).map_err(text)?;
-        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
-        let uri = "spiffe://bench.example/tenant/bench/gate/load-1";
-        params.subject_alt_names = vec![SanType::URI(uri.try_into().map_err(text)?)];
-        let leaf = params.signed_by(&pair, &issuer).map_err(text)?;
-        let key = SigningKey::from_pkcs8_der(&pair.serialize_der()).map_err(text)?;
+        let holder = |who: &str| -> Result<(SigningKey, Certificate), String> {
+            let pair = KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(text)?;
+            let mut params = CertificateParams::new(Vec::new()).map_err(text)?;
+            params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+            let uri = format!("spiffe://bench.example/tenant/bench/{who}");
+            params.subject_alt_names = vec![SanType::URI(uri.try_into().map_err(text)?)];
+            let leaf = params.signed_by(&pair, &issuer).map_err(text)?;
+            let key = SigningKey::from_pkcs8_der(&pair.serialize_der()).map_err(text)?;
+            Ok((key, Certificate::from_der(leaf.der()).map_err(text)?))
+        };
+        let (key, leaf) = holder("gate/load-1")?;
         let public = key.verifying_key().to_bytes();
         Ok(Self {
-            chain: vec![Certificate::from_der(leaf.der()).map_err(text)?],
+            chain: vec![leaf],
+            owner: holder("policy-admin/owner-1")?,
             root: TrustAnchor::new(root).map_err(text)?,
             stream: StreamId::derive(ORIGIN, "bench", "load-1", &public, 0).map_err(text)?,
             key,
@@ -87,8 +96,7 @@ impl LoadGate {
         })
     }
 
-    fn record(&mut self, json: &str) -> Result<FullRecord, String> {
-        let said: serde_json::Value = serde_json::from_str(json).map_err(text)?;
+    fn record(&mut self, kind: Kind, said: &Value) -> Result<FullRecord, String> {
         let value = |name: &str| match name {
             "tenant" => quoted("bench"),
             "gate" => quoted("load-1"),
@@ -97,22 +105,26 @@ impl LoadGate {
             "prev" => quoted(&self.prev.hex()),
             "recorded_at" => quoted(&NOW.format()),
             "software" => quoted("bench/1"),
-            "type" => quoted("verdict"),
+            "type" => quoted(kind.as_str()),
             "nonce" => quoted(&hex(&[9; 16])),
             "action_digest" => quoted(&hex(&[0; 32])),
             name => said.get(name).map_or_else(|| "null".to_owned(), ToString::to_string),
         };
-        let fields = Kind::Verdict.fields();
+        let fields = kind.fields();
         let mut values: Vec<String> = fields.iter().map(|field| value(field.name)).collect();
         let seed = Context::Salt.hash(&[&self.seq.to_be_bytes()]);
-        let draft = FullRecord::parse(Kind::Verdict, seed, values.clone()).map_err(text)?;
+        let draft = FullRecord::parse(kind, seed, values.clone()).map_err(text)?;
         let digest = countersign_core::action::digest(draft.view()).map_err(text)?;
+        let (key, leaf) = &self.owner;
+        let signed = person_signed_bytes(draft.view(), ORIGIN, leaf.digest());
         for (slot, field) in values.iter_mut().zip(fields) {
-            if field.name == "action_digest" {
-                *slot = quoted(&hex(&digest.unwrap_or_default()));
+            match (field.name, &signed) {
+                ("action_digest", _) => *slot = quoted(&hex(&digest.unwrap_or_default())),
+                ("signature", Some(signed)) => *slot = quoted(&b64(&key.sign(signed).to_bytes())),
+                _ => {}
             }
         }
-        let record = FullRecord::parse(Kind::Verdict, seed, values).map_err(text)?;
+        let record = FullRecord::parse(kind, seed, values).map_err(text)?;
         self.prev = record.root();
         self.seq += 1;
         Ok(record)
@@ -122,9 +134,31 @@ impl LoadGate {
         let first_seq = self.seq;
         let mut records = Vec::with_capacity(BATCH);
         for n in from..from + BATCH as u64 {
-            let record = self.record(&actions.verdict(n))?;
+            let said = serde_json::from_str(&actions.verdict(n)).map_err(text)?;
+            let record = self.record(Kind::Verdict, &said)?;
             records.push(BatchRecord { record, people: Vec::new() });
         }
+        self.seal(first_seq, records)
+    }
+
+    /// The policy that the verdicts are under, signed by its owner.
+    fn policy(&mut self) -> Result<Batch, String> {
+        let (first_seq, leaf) = (self.seq, self.owner.1.clone());
+        let said = json!({
+            "activated_at": NOW.format(),
+            "digest": hex(&POLICY),
+            "engine": "cedar 4",
+            "length": 0,
+            "owner": { "id": "owner-1", "certificate": hex(&leaf.digest()) },
+            "policy_id": "prod",
+            "signature": b64(&[0; 64]),
+            "version": "41",
+        });
+        let record = self.record(Kind::Policy, &said)?;
+        self.seal(first_seq, vec![BatchRecord { record, people: vec![leaf] }])
+    }
+
+    fn seal(&self, first_seq: u64, records: Vec<BatchRecord>) -> Result<Batch, String> {
         let roots = records.iter().map(|record| record.record.root()).collect();
         Ok(Batch {
             tenant: "bench".to_owned(),
@@ -140,14 +174,15 @@ impl LoadGate {
 
 /// A record as its gate would send it.
 pub(crate) fn one_record(actions: &Actions) -> Result<FullRecord, String> {
-    LoadGate::new()?.record(&actions.verdict(1))
+    let said = serde_json::from_str(&actions.verdict(1)).map_err(text)?;
+    LoadGate::new()?.record(Kind::Verdict, &said)
 }
 
 fn config(root: TrustAnchor) -> LogConfig {
     LogConfig {
         trust_domain: "bench.example".to_owned(),
-        gate_roots: vec![root],
-        people_roots: Vec::new(),
+        gate_roots: vec![root.clone()],
+        people_roots: vec![root],
         revoked: Vec::new(),
         skew_us: 300_000_000,
         group_max: 1_024,
@@ -176,6 +211,7 @@ pub(crate) async fn log_core(
     batches: u64,
 ) -> Result<Vec<Figure>, String> {
     let mut gate = LoadGate::new()?;
+    let policy = gate.policy()?;
     let mut made = Vec::new();
     let mut bytes = Vec::new();
     for n in 0..batches {
@@ -196,6 +232,10 @@ pub(crate) async fn log_core(
         chain: gate.chain.clone(),
     };
     ledger.open_stream(request).await.map_err(|refused| text(refused.fault))?;
+    let registered = ledger.submit(policy).await.map_err(|refused| text(refused.fault))?;
+    if let Some(refused) = registered.records.into_iter().find_map(|(_, outcome)| outcome.err()) {
+        return Err(text(refused.fault));
+    }
     let records = number(batches) * 1_000.0;
     let begun = start();
     let mut waiting = std::collections::VecDeque::new();

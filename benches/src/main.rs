@@ -5,8 +5,10 @@
 
 mod core;
 mod figure;
+mod gate;
 mod pure;
 mod sample;
+mod service;
 mod wire;
 
 use std::io::Write as _;
@@ -61,6 +63,8 @@ enum Part {
     Evidence,
     /// The log without gRPC.
     Core,
+    /// The gate: its decision, and an intent's way to its receipt.
+    Gate,
     /// The whole way.
     Wire,
 }
@@ -101,6 +105,11 @@ async fn run(arguments: &Arguments) -> Result<Vec<Figure>, String> {
         eprintln!("evidence and records");
         figures.extend(pure::verify_evidence()?);
         figures.extend(pure::records(&actions)?);
+    }
+    if wanted(Part::Gate) {
+        eprintln!("the gate's decision");
+        figures.extend(gate::decisions(&actions)?);
+        figures.extend(service::evaluate(&dir, arguments.seconds).await?);
     }
     if wanted(Part::Core) {
         eprintln!("the log without gRPC: {} batches of 1,000", arguments.core_batches);

@@ -2,6 +2,11 @@
 
 use std::path::Path;
 
+use countersign_core::encoding::hex;
+
+/// Digest of the policy version that all verdicts are under, which a ledger must hold (LIFE-14).
+pub(crate) const POLICY: [u8; 32] = [0x5a; 32];
+
 /// Actions to go through, as `service:Action` with the access level.
 pub(crate) struct Actions(Vec<(String, String)>);
 
@@ -39,6 +44,11 @@ impl Actions {
         self.0.len()
     }
 
+    /// Each action with its access level.
+    pub(crate) fn rows(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     /// The nth verdict as an external gate writes it, without its place in a stream.
     pub(crate) fn verdict(&self, n: u64) -> String {
         let at = usize::try_from(n).unwrap_or(0) % self.0.len().max(1);
@@ -71,7 +81,7 @@ impl Actions {
             id = action_id(n),
             agent = n % 7,
             session = n / 100,
-            digest = "5a".repeat(32),
+            digest = hex(&POLICY),
         );
         // One line, as an external gate writes it.
         text.lines().map(str::trim_start).collect()

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use countersign_client::{Client, ClientConfig, Gate, GateIdentity, Retry, TlsIdentity};
 use countersign_core::cert::split_pem_bundle;
+use countersign_core::encoding::hex;
 use countersign_core::kinds::Kind;
 use countersign_core::note::VerifierKey;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 
 use crate::figure::{Figure, number, percentile};
-use crate::sample::Actions;
+use crate::sample::{Actions, POLICY};
 
 const ORIGIN: &str = "bench.example/wire";
 /// Records of one batch under full load.
@@ -81,11 +82,28 @@ impl Ledger {
                 let found: serde_json::Value = serde_json::from_str(&found).map_err(text)?;
                 let grpc = found.get("grpc").and_then(serde_json::Value::as_str);
                 grpc.ok_or("the ready file names no port")?.clone_into(&mut ledger.grpc);
+                ledger.register(&program)?;
                 return Ok(ledger);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Err("the ledger was not ready within 30 s".to_owned())
+    }
+
+    /// The policy that the verdicts are under, with `countersign policy register`.
+    fn register(&self, program: &Path) -> Result<(), String> {
+        let identities = self.dir.join("identities");
+        let status = Command::new(program)
+            .args(["policy", "register", "--policy-id", "prod", "--version", "41"])
+            .args(["--engine", "cedar 4", "--digest", &hex(&POLICY), "--server", &self.grpc])
+            .arg("--identity")
+            .arg(identities.join("gate"))
+            .arg("--owner")
+            .arg(identities.join("policy-admin"))
+            .stdout(Stdio::null())
+            .status()
+            .map_err(text)?;
+        if status.success() { Ok(()) } else { Err("countersign policy register failed".to_owned()) }
     }
 
     fn identity(&self, name: &str) -> Result<String, String> {

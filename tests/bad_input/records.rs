@@ -176,6 +176,12 @@ async fn actions_are_judged_once() {
     scene
         .refuses(Code::ParentUnknown, |f| drop(f.insert("parent".into(), json!(hex(&[5; 32])))))
         .await;
+    // LIFE-14: nobody has logged a policy here.
+    let policy = json!({ "id": "p", "version": "1", "digest": hex(&[7; 32]), "engine": "e 1" });
+    scene
+        .refuses(Code::PolicyUnknown, |f| drop(f.insert("outcome".into(), json!("approve"))))
+        .await;
+    scene.refuses(Code::PolicyUnknown, |f| drop(f.insert("policy".into(), policy))).await;
     let mut outcome = scene.lane.common(Kind::Outcome);
     let more = json!({
         "action_id": fields["action_id"], "attested_by": "executor", "match": "match",

@@ -15,6 +15,7 @@
 
 pub mod calls;
 pub mod gate;
+pub mod installation;
 pub mod pki;
 pub mod process;
 pub mod random;
@@ -22,6 +23,7 @@ pub mod stage;
 
 pub use crate::calls::{Client, Held, refusal, submit};
 pub use crate::gate::{Lane, record};
+pub use crate::installation::{Installation, Said};
 pub use crate::pki::{Authority, Holder};
 pub use crate::process::{Server, await_until};
 pub use crate::random::Random;

@@ -30,7 +30,19 @@ pub async fn await_until<T>(what: &str, mut found: impl FnMut() -> Option<T>) ->
 }
 
 /// A process that does not outlive the test, however that ends.
-struct Process(Child);
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Of a child.
+    pub(crate) fn of(child: Child) -> Self {
+        Self(child)
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().unwrap()
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -50,7 +62,7 @@ pub struct Server {
 }
 
 /// `countersign`, beside the folder that holds this test's own program.
-fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
         let this = std::env::current_exe().unwrap();

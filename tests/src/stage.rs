@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use countersign_core::cert::Role;
 use countersign_core::note::{KeyType, VerifierKey};
 use countersign_server::config::{GateSection, KeyFiles, PeopleSection, ServerConfig, TlsFiles};
+use countersign_server::gate::config::GateSettings;
 use countersign_server::limits::Limits;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
@@ -129,6 +130,7 @@ fn config(dir: &Path, server_ca: &Authority) -> ServerConfig {
         },
         people: PeopleSection { roots: vec![dir.join("people-ca.pem")] },
         limits: Limits::default(),
+        gate: GateSettings::default(),
         revoked: Vec::new(),
     }
 }

@@ -376,8 +376,9 @@ pub(crate) fn governed<'a>(
         Some((action, action.class.filter(|_| !action.applies.is_empty())?))
     };
     let found = match policy.schema.actions.get(intent.verb()) {
-        Some(action) if !action.applies.is_empty() => applied(intent.verb()),
-        _ => intent.class().and_then(|class| applied(class.as_str())),
+        // What is declared is judged as itself or not at all: a claimed class opens nothing.
+        Some(_) => applied(intent.verb()),
+        None => intent.class().and_then(|class| applied(class.as_str())),
     };
     found.ok_or_else(|| {
         let what = format!("neither {} nor its class applies to anything", intent.verb());

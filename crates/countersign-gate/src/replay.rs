@@ -184,7 +184,8 @@ fn question<'p>(verdict: &View, policy: &'p Policy) -> Result<Question<'p>, Reas
     let schema = &policy.schema;
     let class = verdict.str("action_class").unwrap_or_default();
     let applied = |id: &str| schema.actions.get(id).filter(|action| !action.applies.is_empty());
-    let action = applied(verb).or_else(|| applied(class));
+    let declared = if schema.actions.contains_key(verb) { verb } else { class };
+    let action = applied(declared);
     let action = action.ok_or_else(|| Reason::gate(GateCode::ActionUnknown))?;
     if action.class.map(crate::Class::as_str) != Some(class) {
         return Err(invalid("the class is not the verb's"));

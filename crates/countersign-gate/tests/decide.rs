@@ -98,6 +98,24 @@ fn the_context_says_when() {
     assert_eq!(context("2027-01-02T00:00:00.000000Z")["change_freeze"], json!(false));
 }
 
+// POL-8.
+#[test]
+fn what_is_declared_is_judged_as_itself_or_not_at_all() {
+    let directory = directory();
+    let schema = schema().replacen(
+        "action approve_intent",
+        "action \"db:Nuke\" in [delete];\n  action approve_intent",
+        1,
+    );
+    let policy = countersign_gate::Policy::load(POLICIES, &schema).unwrap();
+    for verb in ["db:Nuke", "governed"] {
+        let asked = intent(&json!({"verb": verb, "class": "read", "resource": {"id": "dev-1"}}));
+        let decision = decide(&policy, &asked, &facts(&directory));
+        assert_eq!(decision.outcome, Outcome::Refuse, "{verb}");
+        assert_eq!(decision.reasons[0].code, "ACTION_UNKNOWN", "{verb}");
+    }
+}
+
 #[test]
 fn a_record_says_what_was_judged() {
     let (policy, directory) = (policy(POLICIES), directory());

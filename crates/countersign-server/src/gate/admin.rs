@@ -211,6 +211,7 @@ impl GateCore {
         self.shared.live.halt(scope.clone());
         let (ticket, stub) = ticket();
         let shared = Arc::clone(&self.shared);
+        let durable = scope.clone();
         let write = move |tx: &redb::WriteTransaction| {
             tables::set_halt(tx, &scope, true)?;
             let room = Room::Own(shared.settings.outbox_max);
@@ -221,6 +222,7 @@ impl GateCore {
             Ok::<_, StateError>(())
         };
         self.shared.state.write(write).await.map_err(failed)?;
+        self.shared.live.halt_is_durable(durable);
         self.shared.work.notify_one();
         match stub.fate(deadline).await {
             Some(Fate::Logged(at)) => Ok(at.evidence),

@@ -187,7 +187,8 @@ fn verdict(
     if stands {
         action.state = about.then;
         tables::put_action(tx, &about.action_id, &action)?;
-        if about.then == ActionState::Approved {
+        // Nobody opens one alone, whatever a policy lets pass.
+        if about.then == ActionState::Approved && about.part == Part::Final {
             emergency(shared, tx, &action, &row, effects)?;
         }
     } else {

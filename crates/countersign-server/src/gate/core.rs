@@ -106,7 +106,12 @@ impl GateCore {
             caller: caller.to_owned(),
             audience: audience.to_owned(),
             action_id: given.clone().unwrap_or_else(|| self.new_action_id()),
-            digest: hex(&sha256(text.to_json().as_bytes())),
+            // What was salvaged of a malformed intent leaves out what is malformed, and so may look
+            // like another one that is not.
+            digest: match fault {
+                None => hex(&sha256(text.to_json().as_bytes())),
+                Some(_) => format!("malformed {}", hex(&sha256(intent.as_bytes()))),
+            },
             intent: text,
             fault,
         };
@@ -131,10 +136,15 @@ impl GateCore {
             None => Ok(self.unrecorded(&asked.action_id, GateCode::EvidenceUnavailable)),
             Some(_turn) => self.answer_in_turn(&asked, may_repeat, deadline).await,
         };
-        let answer = answer.unwrap_or_else(|error| {
+        let mut answer = answer.unwrap_or_else(|error| {
             tracing::error!(%error, "an intent could not be judged");
             self.unrecorded(&asked.action_id, GateCode::EvidenceUnavailable)
         });
+        // A kill switch comes before everything, what was said before it included.
+        let said_so = |each: &super::rows::ReasonRow| each.code == GateCode::Halted.as_str();
+        if self.shared.live.is_halted(&asked.intent) && !answer.said.reasons.iter().any(said_so) {
+            answer = self.unrecorded(&asked.action_id, GateCode::Halted);
+        }
         let reasons = answer.said.reasons.clone();
         (answer.to_wire(), reasons)
     }
@@ -199,7 +209,9 @@ impl GateCore {
 
     /// The answer to an action that was judged before.
     fn repeated(&self, asked: &Asked, row: &ActionRow) -> Reply {
-        if row.caller != asked.caller || row.asked != asked.digest {
+        // What shadow mode let pass for a look is no answer of a gate that enforces.
+        let other_mode = row.mode != *self.shared.live.mode();
+        if row.caller != asked.caller || row.asked != asked.digest || other_mode {
             return self.unrecorded(&asked.action_id, GateCode::ActionRepeated);
         }
         let digest = from_hex_array(&row.digest);

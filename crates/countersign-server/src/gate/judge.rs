@@ -101,7 +101,8 @@ pub(crate) fn charge_of(intent: &Intent, decision: &Decision, mode: &str) -> Opt
     Some(Charge {
         grant: intent.grant()?.to_owned(),
         amount: decision.amount.map_or(0, |amount| amount.0),
-        count: decision.count.unwrap_or(0),
+        // GRT-4: what does not say how many touches one.
+        count: decision.count.unwrap_or(1),
     })
 }
 
@@ -167,11 +168,9 @@ impl GateCore {
         let session = session.transpose()?;
         let before = session.as_ref().map_or(0, |session| session.before);
         let ready = match (&asked.fault, clock) {
+            _ if shared.live.is_halted(&asked.intent) => Err(Reason::gate(GateCode::Halted)),
             (Some(fault), _) => Err(fault.clone()),
             (None, Err(code)) => Err(Reason::gate(code)),
-            (None, Ok(())) if shared.live.is_halted(&asked.intent) => {
-                Err(Reason::gate(GateCode::Halted))
-            }
             (None, Ok(())) => {
                 let policy = shared.live.policy();
                 policy.and_then(|p| Ok((p, shared.live.directory()?))).map_err(Reason::gate)

@@ -86,6 +86,9 @@ pub(crate) struct Live {
     policy: RwLock<Result<Arc<Loaded>, GateCode>>,
     mode: RwLock<Arc<str>>,
     halts: RwLock<Arc<Vec<Halt>>>,
+    /// Halts that hold and are not durable yet. Whoever takes halts from the state holds this lock,
+    /// and keeps them.
+    uncommitted: Mutex<Vec<Halt>>,
     emergency: RwLock<Option<EmergencyRow>>,
     clock: Mutex<u64>,
     directory_path: PathBuf,
@@ -109,6 +112,7 @@ impl Live {
             policy: RwLock::new(policy),
             mode: RwLock::new(Arc::from("enforce")),
             halts: RwLock::default(),
+            uncommitted: Mutex::default(),
             emergency: RwLock::new(None),
             clock: Mutex::new(state.read(tables::last_time)?.unwrap_or(0)),
             directory_path,
@@ -132,9 +136,13 @@ impl Live {
 
     /// Takes halts, mode and emergency from the state.
     pub(crate) fn reload(&self, state: &State) -> Result<(), StateError> {
+        let uncommitted = lock(&self.uncommitted);
         let (mode, halts, emergency) =
             state.read(|tx| Ok((tables::mode(tx)?, tables::halts(tx)?, tables::emergency(tx)?)))?;
-        let halts = halts.into_iter().map(halt).collect();
+        let mut halts: Vec<Halt> = halts.into_iter().map(halt).collect();
+        halts.extend(uncommitted.iter().cloned());
+        halts.sort();
+        halts.dedup();
         *self.mode.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::from(mode.as_deref().unwrap_or("enforce"));
         *self.halts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(halts);
@@ -158,14 +166,25 @@ impl Live {
         Arc::clone(&self.halts.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts a halt in force at once.
+    /// Puts a halt in force at once, before it is durable.
     pub(crate) fn halt(&self, scope: ScopeRow) {
+        let mut uncommitted = lock(&self.uncommitted);
+        uncommitted.push(halt(scope.clone()));
         let mut halts = self.halts.write().unwrap_or_else(PoisonError::into_inner);
         let mut with: Vec<Halt> = halts.as_ref().clone();
         with.push(halt(scope));
         with.sort();
         with.dedup();
         *halts = Arc::new(with);
+    }
+
+    /// The halt is durable: from here on the state tells of it.
+    pub(crate) fn halt_is_durable(&self, scope: ScopeRow) {
+        let settled = halt(scope);
+        let mut uncommitted = lock(&self.uncommitted);
+        if let Some(at) = uncommitted.iter().position(|each| *each == settled) {
+            uncommitted.remove(at);
+        }
     }
 
     pub(crate) fn emergency(&self) -> Option<EmergencyRow> {
@@ -329,5 +348,26 @@ fn halt(scope: ScopeRow) -> Halt {
         ScopeRow::Actor(id) => Halt::Actor(id),
         ScopeRow::Session(name) => Halt::Session(name),
         ScopeRow::Tenant => Halt::Tenant,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+mod tests {
+    use super::*;
+
+    // A resume that was on its way once took a halt with it that was not durable yet.
+    #[test]
+    fn a_halt_outlives_whatever_else_is_taken_from_the_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let live = Live::open(&state, folder.path().join("directory.json")).unwrap();
+        live.halt(ScopeRow::Tenant);
+        live.reload(&state).unwrap();
+        assert_eq!(*live.halts(), [Halt::Tenant]);
+        // Once it is durable, the state says whether it holds.
+        live.halt_is_durable(ScopeRow::Tenant);
+        live.reload(&state).unwrap();
+        assert!(live.halts().is_empty());
     }
 }

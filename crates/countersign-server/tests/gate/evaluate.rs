@@ -99,6 +99,16 @@ async fn a_repeat_is_answered_with_the_one_verdict() {
     assert_eq!(heard(&other), ("refuse", "ACTION_REPEATED"));
     assert!(other.permit.is_none() && other.evidence.is_empty());
     // After a restart the answer is the same, permit and all.
+    // What is malformed is no repeat of what was not.
+    let first = intent(&action_id(), "modify", "shop-dev");
+    assert_eq!(ask(&gate, &first).await.outcome, "approve");
+    for (name, value) in [("parameters", json!({ "name": 1.5 })), ("more", json!("x"))] {
+        let mut other = first.clone();
+        other[name] = value;
+        let answer = ask(&gate, &other).await;
+        assert_eq!(heard(&answer), ("refuse", "ACTION_REPEATED"), "{name}");
+        assert!(answer.permit.is_none(), "{name}");
+    }
     gate.stop().await;
     let gate = stage.gate().await;
     assert_eq!(ask(&gate, &asked).await, a);

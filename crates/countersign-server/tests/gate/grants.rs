@@ -10,6 +10,7 @@ use countersign_proto::v1::{scope, switch_request};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, action_id, ask, grant, heard, intent, until};
+use crate::supervise::{approve, signed};
 
 fn terms(session: &str, actions: u64, seconds: u64) -> Value {
     let now = countersign_server::identity::now().0;
@@ -140,6 +141,24 @@ async fn shadow_mode_seals_the_same_verdicts_without_permits() {
     }
     // Nobody is asked for anything.
     assert_eq!(gate.core().status().unwrap().waiting, 0);
+    // What was let pass for a look is no answer of a gate that enforces.
+    let looked_at = intent(&action_id(), "delete", "shop");
+    assert_eq!(ask(&gate, &looked_at).await.mode, "shadow");
+    let to = |mode: &str| v1::SwitchRequest {
+        change: Some(switch_request::Change::Mode(mode.to_owned())),
+        reason: String::new(),
+    };
+    gate.core().switch(&admin, to("enforce")).await.unwrap();
+    let again = ask(&gate, &looked_at).await;
+    assert_eq!((heard(&again), again.mode.as_str()), (("refuse", "ACTION_REPEATED"), "enforce"));
+    gate.core().switch(&admin, to("shadow")).await.unwrap();
+    // A kill switch holds in shadow mode as well, whatever is asked, and however badly.
+    gate.core().switch(&admin, halt(scope::Of::Tenant(true))).await.unwrap();
+    let mut malformed = intent(&action_id(), "delete", "shop");
+    malformed["parameters"] = json!({ "weight": 1.5 });
+    for asked in [&looked_at, &malformed] {
+        assert_eq!(heard(&ask(&gate, asked).await), ("refuse", "HALTED"));
+    }
     gate.stop().await;
     let gate = stage.gate().await;
     assert_eq!(gate.core().status().unwrap().mode, "shadow");
@@ -148,13 +167,25 @@ async fn shadow_mode_seals_the_same_verdicts_without_permits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_emergency_is_opened_by_an_approve_and_ends_by_the_clock() {
+async fn an_emergency_is_opened_by_people_and_ends_by_the_clock() {
     let stage = Stage::new().await;
     let gate = stage.ready().await;
+    // What a policy lets one party have alone opens none.
     let mut asked = intent(&action_id(), "permissions", "shop-dev");
     asked["verb"] = json!("gate:emergency");
     asked["parameters"] = json!({ "minutes": 3 });
     assert_eq!(ask(&gate, &asked).await.outcome, "approve");
+    assert!(gate.core().status().unwrap().emergency_until.is_empty());
+    asked["action_id"] = json!(action_id());
+    asked["resource"]["id"] = json!("shop");
+    asked["destructive"] = json!(true);
+    let answer = ask(&gate, &asked).await;
+    assert_eq!(heard(&answer), ("supervise", "S_PROD"));
+    for name in ["oncall-1", "owner-1"] {
+        let person = stage.approver(name);
+        let answered = signed(&stage, &person, &answer.evidence, true, |_| {});
+        approve(&gate, &person, &answered).await.unwrap();
+    }
     assert!(!gate.core().status().unwrap().emergency_until.is_empty());
     stage.host.ahead.store(185_000_000, std::sync::atomic::Ordering::SeqCst);
     until("the emergency to end", || gate.core().status().unwrap().emergency_until.is_empty())

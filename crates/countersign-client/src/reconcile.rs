@@ -14,39 +14,10 @@ use countersign_core::record::View;
 use countersign_core::verify::Facts;
 use serde_json::Value;
 
-macro_rules! matters {
-    ($($variant:ident $text:literal $what:literal $remedy:literal;)*) => {
-        /// What does not fit. The texts are stable: scripts may match them.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[non_exhaustive]
-        pub enum Matter { $(
-            #[doc = $what]
-            $variant,
-        )* }
+countersign_core::registry! {
+    /// What does not fit, the gravest first. The texts are stable: scripts may match them.
+    pub enum Matter;
 
-        impl Matter {
-            /// Every matter, the gravest first.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// As it is printed.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-
-            /// One sentence: what is wrong.
-            pub fn what(self) -> &'static str {
-                match self { $(Self::$variant => $what,)* }
-            }
-
-            /// One sentence: what to do about it.
-            pub fn remedy(self) -> &'static str {
-                match self { $(Self::$variant => $remedy,)* }
-            }
-        }
-    };
-}
-
-matters! {
     Diverged "DIVERGED" "An approval was voided, and its action was done all the same." "Undo or accept the effect, and find out why the executor acted without the gate's answer.";
     OutcomeWithoutApproval "OUTCOME_WITHOUT_APPROVAL" "An effect was reported under a verdict that is no approval, or under a permit that no approval carries." "Find out who acted, undo or accept the effect, and take the path that bypassed the gate away.";
     OrphanEffect "ORPHAN_EFFECT" "An effect was reported that no verdict covers." "Find out who acted, undo or accept the effect, and put the gate before that path.";

@@ -3,23 +3,31 @@
 
 use crate::cert::CertError;
 
-macro_rules! codes {
-    ($($variant:ident $text:literal $what:literal $remedy:literal;)*) => {
-        /// What is wrong. Codes are stable: scripts may match them.
+/// A closed registry of stable texts: an enum of which each variant has its text, one sentence that
+/// says what is wrong and one that says what to do about it.
+///
+/// The first line is the enum with its docs, then follows one line a variant.
+#[macro_export]
+macro_rules! registry {
+    (
+        $(#[$docs:meta])* pub enum $name:ident;
+        $($variant:ident $text:literal $what:literal $remedy:literal;)*
+    ) => {
+        $(#[$docs])*
         // The sentences show placeholders such as <name>, which rustdoc takes for HTML.
         #[allow(rustdoc::invalid_html_tags)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
-        pub enum Code { $(
+        pub enum $name { $(
             #[doc = $what]
             $variant,
         )* }
 
-        impl Code {
-            /// Every code.
+        impl $name {
+            /// All of them, in the order in which they are declared.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The code as it is printed.
+            /// The text, as it is printed and recorded.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -37,7 +45,10 @@ macro_rules! codes {
     };
 }
 
-codes! {
+registry! {
+    /// What is wrong. Codes are stable: scripts may match them.
+    pub enum Code;
+
     // Texts and numbers.
     JsonMalformed "JSON_MALFORMED" "The text is not JSON as RFC 8259 has it." "Use the file as its maker wrote it; if that is this file, ask its maker for another.";
     JsonDuplicateKey "JSON_DUPLICATE_KEY" "A JSON object names one key twice, so that two readers may see two values." "Write each key once.";

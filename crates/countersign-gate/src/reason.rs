@@ -2,39 +2,10 @@
 
 use serde_json::{Value, json};
 
-macro_rules! codes {
-    ($($variant:ident $text:literal $what:literal $remedy:literal;)*) => {
-        /// Why a gate refuses of its own accord, without a policy that says so. Codes are stable.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[non_exhaustive]
-        pub enum GateCode { $(
-            #[doc = $what]
-            $variant,
-        )* }
+countersign_core::registry! {
+    /// Why a gate refuses of its own accord, without a policy that says so. Codes are stable.
+    pub enum GateCode;
 
-        impl GateCode {
-            /// Every code.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The code as a record and a caller see it.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-
-            /// One sentence: what is wrong.
-            pub fn what(self) -> &'static str {
-                match self { $(Self::$variant => $what,)* }
-            }
-
-            /// One sentence: what to do about it.
-            pub fn remedy(self) -> &'static str {
-                match self { $(Self::$variant => $remedy,)* }
-            }
-        }
-    };
-}
-
-codes! {
     // What was asked.
     Halted "HALTED" "A kill switch covers this actor, its session or the tenant." "Whoever set it lifts it with countersign resume, once the cause is known.";
     InputInvalid "INPUT_INVALID" "The intent is not of the form that spec/policy.md gives it, or does not fit the policy's schema." "Mend what the reason's text names and ask again.";

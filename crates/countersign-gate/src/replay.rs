@@ -79,15 +79,7 @@ pub fn replay(verdict: &View, policy: &Policy) -> Replay {
             recorded: member("engine").unwrap_or_default().to_owned(),
         };
     }
-    if let Some(code) = refused_alone(verdict) {
-        return Replay::NotByPolicy { code };
-    }
-    let found = again(verdict, policy);
-    if agrees(verdict, &found) {
-        Replay::Same
-    } else {
-        Replay::Different { outcome: found.outcome, reasons: found.reasons }
-    }
+    compared(verdict, policy)
 }
 
 /// What another policy version would have decided: a record's own context and entities under
@@ -96,6 +88,11 @@ pub fn reconsider(verdict: &View, policy: &Policy) -> Replay {
     if let Some(stop) = cannot(verdict) {
         return stop;
     }
+    compared(verdict, policy)
+}
+
+/// Decides again what a policy decided, and compares.
+fn compared(verdict: &View, policy: &Policy) -> Replay {
     if let Some(code) = refused_alone(verdict) {
         return Replay::NotByPolicy { code };
     }

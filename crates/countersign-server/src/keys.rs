@@ -1,22 +1,17 @@
 //! The ledger's three private keys, from the files that `[keys]` names.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use countersign_log::api::LogKeys;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey as _;
-use zeroize::Zeroizing;
 
 use crate::config::KeyFiles;
+use crate::private_file::{self, PrivateFileError};
 
 /// Bytes that a key file may have; one key in PKCS#8 PEM is under 200.
 pub const KEY_FILE_BYTES_MAX: usize = 4 * 1024;
-
-/// The permission bits of group and others.
-const OTHERS: u32 = 0o077;
 
 /// Why a key cannot be used. No variant holds anything of a key.
 #[derive(Debug, thiserror::Error)]
@@ -94,23 +89,13 @@ pub fn load(origin: &str, files: &KeyFiles) -> Result<LogKeys, KeyError> {
 }
 
 fn load_one(path: &Path) -> Result<SigningKey, KeyError> {
-    let unreadable = |source| KeyError::Unreadable { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
-    // Of the file that is open, so that no other can be put in its place in between.
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(KeyError::NotAFile { path: path.to_owned() });
-    }
-    let mode = metadata.mode() & 0o7777;
-    if mode & OTHERS != 0 {
-        return Err(KeyError::Permissive { path: path.to_owned(), mode });
-    }
-    if metadata.len() > KEY_FILE_BYTES_MAX as u64 {
-        return Err(KeyError::TooLarge { path: path.to_owned() });
-    }
-    // Room for all of it at once: a vector that grows leaves copies of the key behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX));
-    file.take(KEY_FILE_BYTES_MAX as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+    let path_buf = path.to_owned();
+    let bytes = private_file::read(path, KEY_FILE_BYTES_MAX).map_err(|error| match error {
+        PrivateFileError::Unreadable(source) => KeyError::Unreadable { path: path_buf, source },
+        PrivateFileError::NotAFile => KeyError::NotAFile { path: path_buf },
+        PrivateFileError::Permissive(mode) => KeyError::Permissive { path: path_buf, mode },
+        PrivateFileError::TooLarge => KeyError::TooLarge { path: path_buf },
+    })?;
     let malformed = || KeyError::Malformed { path: path.to_owned() };
     let text = std::str::from_utf8(&bytes).map_err(|_| malformed())?;
     // What the parser says is left out: it may show parts of what it read.

@@ -27,6 +27,7 @@ pub mod limits;
 pub mod listener;
 mod log_metrics;
 pub mod metrics;
+mod private_file;
 pub mod run;
 pub mod serve;
 pub mod service;

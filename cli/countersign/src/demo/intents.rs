@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::stage::uuid_v7;
 use crate::exit::Failure;
 
 /// The grant that the agent works under.
@@ -26,7 +25,7 @@ pub(super) fn refusal_again(example: &str, line: usize, times: usize) -> Result<
     let mut text = String::new();
     for _ in 0..times {
         if let Some(id) = again.get_mut("action_id") {
-            *id = Value::String(uuid_v7()?);
+            *id = Value::String(uuid::Uuid::now_v7().to_string());
         }
         text.push_str(&again.to_string());
         text.push('\n');

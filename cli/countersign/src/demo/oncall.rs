@@ -10,7 +10,7 @@ use countersign_core::record::View;
 use countersign_core::verify::{Verdict, verify_file};
 use serde_json::{Value, json};
 
-use super::stage::{Service, Stage, path, uuid_v7};
+use super::stage::{Service, Stage, path};
 use super::{codes, evidence_of, expect, intents, step, text};
 use crate::exit::Failure;
 use crate::files::{make_folder, read_capped, read_trust, replace, write_new};
@@ -86,13 +86,13 @@ fn terms_text() -> String {
 /// Development first, where nobody has to be asked; then production, by a person on call.
 pub(super) async fn show(stage: &Stage, gate: &Service, ledger: &Service) -> Result<(), Failure> {
     step("the same on development, by the same agent");
-    let dev = intent("agent", "infra-assistant-7", "cost-explorer-dev", Some(intents::GRANT))?;
+    let dev = intent("agent", "infra-assistant-7", "cost-explorer-dev", Some(intents::GRANT));
     let answer = ask(stage, gate, &dev, "dev.jsonl").await?;
     expect(text(&answer, "outcome") == "approve", "development must be approved")?;
     println!("approved, {}, permit {}", codes(&answer), member(&answer, "/permit/id"));
 
     step("on production, by the engineer on call: two people must agree");
-    let prod = intent("human", "alice", "storefront", None)?;
+    let prod = intent("human", "alice", "storefront", None);
     let answer = ask(stage, gate, &prod, "prod.jsonl").await?;
     expect(text(&answer, "outcome") == "supervise", "production must wait for people")?;
     let action = text(&answer, "action_id").to_owned();
@@ -129,9 +129,9 @@ pub(super) async fn show(stage: &Stage, gate: &Service, ledger: &Service) -> Res
 }
 
 /// An intent to terminate an environment.
-fn intent(kind: &str, actor: &str, id: &str, grant: Option<&str>) -> Result<Value, Failure> {
-    Ok(json!({
-        "action_id": uuid_v7()?,
+fn intent(kind: &str, actor: &str, id: &str, grant: Option<&str>) -> Value {
+    json!({
+        "action_id": uuid::Uuid::now_v7().to_string(),
         "verb": "elasticbeanstalk:TerminateEnvironment",
         "class": "delete",
         "destructive": true,
@@ -143,7 +143,7 @@ fn intent(kind: &str, actor: &str, id: &str, grant: Option<&str>) -> Result<Valu
             "grant": grant,
             "justification": "the deployment is stuck; delete and recreate the environment",
         },
-    }))
+    })
 }
 
 async fn ask(stage: &Stage, gate: &Service, intent: &Value, name: &str) -> Result<Value, Failure> {

@@ -6,7 +6,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use countersign_client::Client;
-use countersign_core::encoding::hex;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::process::{Child, Command};
@@ -256,21 +255,4 @@ fn expect_code(status: ExitStatus, expected: i32, what: &str) -> Result<(), Fail
         return Ok(());
     }
     Err(Failure::invalid(format!("{what} ended with {status}; exit code {expected} was expected.")))
-}
-
-/// A UUID of version 7 for now.
-pub(super) fn uuid_v7() -> Result<String, Failure> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::internal(format!("no random bytes: {error}")))?;
-    let millis = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
-    for (to, from) in bytes.iter_mut().zip(millis.to_be_bytes().into_iter().skip(2)) {
-        *to = from;
-    }
-    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
-    *version = 0x70 | (*version & 0x0f);
-    *variant = 0x80 | (*variant & 0x3f);
-    let text = hex(&bytes);
-    let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
-    Ok(parts.map(|part| text.get(part).unwrap_or_default().to_owned()).join("-"))
 }

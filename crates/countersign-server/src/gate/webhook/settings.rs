@@ -1,8 +1,6 @@
 //! `[gate.webhook]`: where signals go and what signs them, checked before anything is sent.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +14,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::post::{self, Client};
+use crate::private_file::{self, PrivateFileError};
 
 /// Bytes that the secret must have (HOOK-4), and those that its file may have.
 const SECRET_BYTES_MIN: usize = 32;
 const SECRET_BYTES_MAX: usize = 4 * 1024;
-
-/// The permission bits of group and others.
-const OTHERS: u32 = 0o077;
 
 /// The section `[gate.webhook]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,26 +134,19 @@ fn is_loopback(uri: &Uri) -> bool {
 }
 
 fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, WebhookError> {
-    let unreadable = |source| WebhookError::Unreadable { path: path.to_owned(), source };
-    let unusable = || WebhookError::Secret { path: path.to_owned() };
-    let file = File::open(path).map_err(unreadable)?;
-    // Of the file that is open, so that no other can be put in its place in between.
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() || metadata.len() > SECRET_BYTES_MAX as u64 {
-        return Err(unusable());
-    }
-    let mode = metadata.mode() & 0o7777;
-    if mode & OTHERS != 0 {
-        return Err(WebhookError::Permissive { path: path.to_owned(), mode });
-    }
-    // Room for all of it at once: a vector that grows leaves copies of the secret behind.
-    let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX));
-    file.take(SECRET_BYTES_MAX as u64).read_to_end(&mut secret).map_err(unreadable)?;
+    let owned = path.to_owned();
+    let mut secret = private_file::read(path, SECRET_BYTES_MAX).map_err(|error| match error {
+        PrivateFileError::Unreadable(source) => WebhookError::Unreadable { path: owned, source },
+        PrivateFileError::Permissive(mode) => WebhookError::Permissive { path: owned, mode },
+        PrivateFileError::NotAFile | PrivateFileError::TooLarge => {
+            WebhookError::Secret { path: owned }
+        }
+    })?;
     if secret.last() == Some(&b'\n') {
         secret.pop();
     }
     if secret.len() < SECRET_BYTES_MIN {
-        return Err(unusable());
+        return Err(WebhookError::Secret { path: path.to_owned() });
     }
     Ok(secret)
 }

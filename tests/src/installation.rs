@@ -81,6 +81,11 @@ impl Installation {
         self.gate.as_ref().unwrap().1["grpc"].as_str().unwrap().to_owned()
     }
 
+    /// The gate's `AuthZEN` address.
+    pub fn authzen_address(&self) -> String {
+        self.gate.as_ref().unwrap().1["authzen"].as_str().unwrap().to_owned()
+    }
+
     /// Starts the ledger and waits until it can be called.
     pub async fn start_ledger(&mut self) {
         self.ledger = Some(self.start("serve", &[]).await);
@@ -89,7 +94,8 @@ impl Installation {
     /// Starts the gate and waits until it can be called.
     pub async fn start_gate(&mut self) {
         let ledger = self.ledger_address();
-        self.gate = Some(self.start("gate", &["--ledger", &ledger]).await);
+        let own = ["--ledger", &ledger, "--authzen", "127.0.0.1:0"];
+        self.gate = Some(self.start("gate", &own).await);
     }
 
     /// Kills the ledger: no drain, no goodbye.

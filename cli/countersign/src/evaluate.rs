@@ -156,6 +156,9 @@ impl Told {
              certain, {unrecorded} refused and not yet recorded, {refused} calls refused, \
              {unanswered} without an answer."
         );
+        if recorded + doubtful + unrecorded + refused + unanswered == 0 {
+            eprintln!("countersign: no intent was given, and nothing asked is no success.");
+        }
         match (recorded, doubtful + unrecorded, refused, unanswered) {
             (_, _, 1.., _) => Ok(Exit::Invalid),
             (0, 0, 0, 1..) => Err(Failure::io(

@@ -22,6 +22,7 @@ pub(crate) async fn run(args: GateArgs) -> Result<Exit, Failure> {
     let mut config = settings::read(&args.dir, &Overrides::default())?;
     config.gate.grpc = args.grpc.unwrap_or(config.gate.grpc);
     config.gate.http = args.http.unwrap_or(config.gate.http);
+    config.gate.authzen = args.authzen.unwrap_or(config.gate.authzen);
     if args.insecure_dev && config.insecure_dev_identity.is_none() {
         let caller: SpiffeId = Identity::read(&args.dir.join(DEV_CALLER))?.spiffe;
         config.insecure_dev_identity = Some(caller.to_string());
@@ -37,14 +38,15 @@ pub(crate) async fn run(args: GateArgs) -> Result<Exit, Failure> {
     let mut unwritten = None;
     let on_ready = |ready: &GateReady| {
         eprintln!(
-            "countersign: gate {} of {} serves gRPC on {} and HTTP on {}.",
+            "countersign: gate {} of {} serves gRPC on {}, AuthZEN on {} and HTTP on {}.",
             escaped(&ready.gate),
             escaped(&ready.tenant),
             ready.grpc,
+            ready.authzen,
             ready.http
         );
         let origin = &identity.file.origin;
-        unwritten = ready_file.write(ready.grpc, ready.http, origin).err();
+        unwritten = ready_file.write(ready.grpc, ready.http, Some(ready.authzen), origin).err();
     };
     // Boxed: it holds all that a gate is made of.
     let ended = Box::pin(run_gate(checked, parts, on_ready)).await;

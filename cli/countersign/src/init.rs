@@ -26,7 +26,9 @@ use crate::pki::{self, Algorithm, Authority, Holder, Key};
 
 /// Folder of the database and its anchor.
 const DATA_FOLDER: &str = "data";
-/// The empty file in it that lets a log begin there.
+/// Folder of the gate's directory and state, empty until somebody runs one here.
+const GATE_FOLDER: &str = "gate";
+/// The empty file in the data folder that lets a log begin there.
 pub(crate) const BEGIN_FILE: &str = "begin";
 
 pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
@@ -89,7 +91,7 @@ fn check_approvers(names: &[String]) -> Result<(), Failure> {
 }
 
 /// What `build` puts into the folder, `keys` aside.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "countersign.toml",
     "trust.toml",
     "gate-ca.pem",
@@ -97,6 +99,7 @@ const PARTS: [&str; 8] = [
     "identities",
     "pki",
     "tls",
+    GATE_FOLDER,
     DATA_FOLDER,
 ];
 const KEYS_FOLDER: &str = "keys";
@@ -191,7 +194,7 @@ fn build(args: &InitArgs, dir: &Path) -> Result<(), Failure> {
     let gate_id = pki::identity(&host, &args.tenant, Role::Gate, &args.gate)?;
     let now = Duration::from_secs(u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0));
 
-    for folder in [KEYS_FOLDER, "tls", "pki", "identities", DATA_FOLDER] {
+    for folder in [KEYS_FOLDER, "tls", "pki", "identities", GATE_FOLDER, DATA_FOLDER] {
         make_folder(&dir.join(folder))?;
     }
     // Only where this file is does a log begin: a ledger that finds its data folder empty because
@@ -258,6 +261,8 @@ impl Made<'_> {
             |role, name: &str| pki::identity(&self.trust_domain, &self.args.tenant, role, name);
         let pep = named(Role::Pep, "pep")?;
         self.identity(dir, "pep", &pep, &gate_ca.client(&pep)?)?;
+        let operator = named(Role::Operator, "operator")?;
+        self.identity(dir, "operator", &operator, &gate_ca.client(&operator)?)?;
         for role in [Role::Auditor, Role::Responder, Role::PolicyAdmin, Role::TenantAdmin] {
             let id = named(role, role.as_str())?;
             self.identity(dir, role.as_str(), &id, &people_ca.client(&id)?)?;

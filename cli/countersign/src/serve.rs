@@ -38,7 +38,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
             ready.grpc,
             ready.http
         );
-        unwritten = ready_file.write(ready.grpc, ready.http, &ready.origin).err();
+        unwritten = ready_file.write(ready.grpc, ready.http, None, &ready.origin).err();
     };
     let ended = run_ledger(checked, on_ready).await;
     ready_file.remove();
@@ -76,20 +76,24 @@ impl ReadyFile {
         }
     }
 
-    /// Says where this process serves.
+    /// Says where this process serves; a gate names its `AuthZEN` port as well.
     pub(crate) fn write(
         &self,
         grpc: SocketAddr,
         http: SocketAddr,
+        authzen: Option<SocketAddr>,
         origin: &str,
     ) -> Result<(), Failure> {
         let Some(path) = &self.0 else { return Ok(()) };
-        let text = json!({
+        let mut text = json!({
             "grpc": grpc.to_string(),
             "http": http.to_string(),
             "pid": std::process::id(),
             "origin": origin,
         });
+        if let (Some(authzen), Some(members)) = (authzen, text.as_object_mut()) {
+            members.insert("authzen".to_owned(), authzen.to_string().into());
+        }
         replace(path, format!("{text}\n").as_bytes()).inspect_err(|_| {
             eprintln!("countersign: the ready file {} can't be written.", shown(path));
         })

@@ -107,16 +107,20 @@ fn human(status: &v1::GateStatus) -> String {
         "" => "none: everything is refused".to_owned(),
         id => format!("{id} {} {}", status.policy_version, status.policy_digest),
     };
-    let rows = [
+    let mut rows = vec![
         ("gate", format!("{} of {}", status.gate, status.tenant)),
         ("mode", status.mode.clone()),
         ("policy", policy),
-        ("halts", or_none(&halts(status).join(", "))),
         ("emergency until", or_none(&status.emergency_until)),
         ("waiting for people", status.waiting.to_string()),
         ("not yet recorded", status.outbox.to_string()),
         ("ledger", if status.ledger_reachable { "answers" } else { "does not answer" }.to_owned()),
     ];
+    // One a line: a name with a comma in it must not pass for two halts.
+    match halts(status).as_slice() {
+        [] => rows.push(("halted", "nothing".to_owned())),
+        halts => rows.extend(halts.iter().map(|halt| ("halted", halt.clone()))),
+    }
     let lines: Vec<String> =
         rows.iter().map(|(name, value)| format!("{name:<20}{}", escaped(value))).collect();
     lines.join("\n") + "\n"
@@ -146,13 +150,14 @@ mod tests {
     fn what_the_gate_says_of_itself_is_printed_escaped() {
         let status = v1::GateStatus {
             gate: "prod-1\u{202e}".to_owned(),
-            halts: vec![v1::Scope {
-                of: Some(v1::scope::Of::Actor("a\nmode  enforce".to_owned())),
-            }],
+            halts: ["a\nmode  enforce", "b, tenant"]
+                .map(|id| v1::Scope { of: Some(v1::scope::Of::Actor(id.to_owned())) })
+                .to_vec(),
             ..v1::GateStatus::default()
         };
         let text = human(&status);
-        assert_eq!(text.lines().count(), 8, "{text}");
+        assert_eq!(text.lines().count(), 9, "{text}");
+        assert_eq!(text.lines().filter(|line| line.starts_with("halted ")).count(), 2, "{text}");
         assert!(text.contains("prod-1\\u{202e}") && text.contains("does not answer"), "{text}");
         assert!(text.contains("none: everything is refused"), "{text}");
     }

@@ -77,6 +77,7 @@ fn init_makes_a_whole_installation_for_its_owner_alone() {
         "identities/auditor/cert.pem",
         "identities/responder/cert.pem",
         "identities/pep/cert.pem",
+        "identities/operator/cert.pem",
         "identities/policy-admin/key.pem",
         "identities/tenant-admin/key.pem",
         "identities/approver-oncall-1/key.pem",
@@ -139,7 +140,7 @@ fn init_takes_every_spelling_of_an_empty_folder() {
         assert!(at(made).join("trust.toml").is_file(), "{dir}");
         let mode = fs::metadata(at(made)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o700, "{dir}");
-        assert_eq!(fs::read_dir(at(made)).unwrap().count(), 9, "{dir}");
+        assert_eq!(fs::read_dir(at(made)).unwrap().count(), 10, "{dir}");
         assert_eq!(run(&folder, dir).status.code(), Some(2), "{dir}: never overwritten");
     }
     assert_eq!(inode("here"), before, "whoever stands in it still does");

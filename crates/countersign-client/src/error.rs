@@ -156,6 +156,10 @@ impl ClientError {
 pub(crate) fn transient(code: Code) -> bool {
     matches!(
         code,
-        Code::Overloaded | Code::LedgerStopping | Code::LedgerPoisoned | Code::EvidenceUnavailable
+        Code::Overloaded
+            | Code::LedgerStopping
+            | Code::GateStopping
+            | Code::LedgerPoisoned
+            | Code::EvidenceUnavailable
     )
 }

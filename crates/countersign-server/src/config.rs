@@ -353,9 +353,14 @@ impl ServerConfig {
             })?;
             return Ok(Transport::Tls(tls::server_config(files)?));
         }
-        if !self.grpc.ip().is_loopback() {
+        let ports = [
+            ("grpc", self.grpc),
+            ("gate.grpc", self.gate.grpc),
+            ("gate.authzen", self.gate.authzen),
+        ];
+        if let Some((key, _)) = ports.into_iter().find(|(_, addr)| !addr.ip().is_loopback()) {
             return Err(ConfigError::Value {
-                key: "grpc",
+                key,
                 remedy: "--insecure-dev speaks plain TCP and so takes a loopback address only",
             });
         }

@@ -115,8 +115,10 @@ fn each_wrong_value_is_refused_by_its_key() {
 #[test]
 fn plain_tcp_is_for_loopback_and_a_named_identity() {
     type Change = fn(&mut ServerConfig);
-    let cases: [(&str, Change); 4] = [
+    let cases: [(&str, Change); 6] = [
         ("grpc", |c| c.grpc = SocketAddr::from(([0, 0, 0, 0], 0))),
+        ("gate.grpc", |c| c.gate.grpc = SocketAddr::from(([0, 0, 0, 0], 0))),
+        ("gate.authzen", |c| c.gate.authzen = SocketAddr::from(([0, 0, 0, 0], 0))),
         ("insecure_dev_identity", |c| c.insecure_dev_identity = None),
         ("insecure_dev_identity", |c| c.insecure_dev_identity = Some("prod-1".to_owned())),
         ("insecure_dev_identity", |c| {

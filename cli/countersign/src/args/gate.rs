@@ -37,7 +37,10 @@ pub(crate) struct GateArgs {
     /// Address of the gate's HTTP port.
     #[arg(long, env = "COUNTERSIGN_GATE_HTTP")]
     pub(crate) http: Option<SocketAddr>,
-    /// File to write {"grpc","http","pid","origin"} to once the gate can be called.
+    /// Address of the gate's AuthZEN port.
+    #[arg(long, env = "COUNTERSIGN_GATE_AUTHZEN")]
+    pub(crate) authzen: Option<SocketAddr>,
+    /// File to write {"grpc","http","authzen","pid","origin"} to once the gate can be called.
     #[arg(long, env = "COUNTERSIGN_READY_FILE")]
     pub(crate) ready_file: Option<PathBuf>,
     /// Speak plain TCP on loopback, every caller being the enforcement point that init made. Never

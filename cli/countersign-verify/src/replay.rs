@@ -1,16 +1,18 @@
 //! `replay`: a recorded verdict made again, from what its record says that the engine was given.
 //!
 //! The evidence is verified first, as `evidence` does: what is not proved to be on record is not
-//! made again. That a verdict comes out the same proves that this policy gives it for these facts;
-//! that the facts were true is the gate's word.
+//! made again. That a verdict comes out the same proves that this policy gives it for these facts,
+//! and that the record's other fields don't contradict them; the rest of the facts is the gate's word.
 
 use std::path::{Path, PathBuf};
 
 use countersign_core::encoding::{escaped, hex};
+use countersign_core::hash::RecordRoot;
+use countersign_core::kinds::Kind;
 use countersign_core::record::View;
 use countersign_core::trust::Trust;
-use countersign_core::verify::Verdict;
-use countersign_gate::{ENGINE, Outcome, Policy, Reason, Replay, assemble, replay};
+use countersign_core::verify::{Report, Verdict};
+use countersign_gate::{ENGINE, Outcome, Policy, Reason, Replay, assemble, not_compared, replay};
 use serde_json::{Value, json};
 
 use crate::files::read_capped;
@@ -49,8 +51,8 @@ pub(crate) fn run(
 enum Made {
     /// Its evidence is no proof, so that there is nothing to make again.
     NotProved,
-    /// It was made again, or could not be.
-    Again(Replay),
+    /// It was made again, or could not be; with the fields that were withheld and so not compared.
+    Again(Replay, Vec<&'static str>),
 }
 
 impl Made {
@@ -61,14 +63,15 @@ impl Made {
         let Some((view, policy)) = view.and_then(|view| Some((view, pick(view, versions)?))) else {
             return Self::NotProved;
         };
-        Self::Again(replay(view, policy))
+        let approvals: Vec<(RecordRoot, &View)> = report.map_or_else(Vec::new, approvals);
+        Self::Again(replay(view, &approvals, policy), not_compared(view).collect())
     }
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Again(Replay::Same) => Exit::Valid,
-            Self::Again(Replay::Different { .. }) => Exit::Invalid,
-            Self::NotProved | Self::Again(_) => Exit::Indeterminate,
+            Self::Again(Replay::Same, _) => Exit::Valid,
+            Self::Again(Replay::Different { .. } | Replay::Contradicted { .. }, _) => Exit::Invalid,
+            Self::NotProved | Self::Again(..) => Exit::Indeterminate,
         }
     }
 
@@ -76,12 +79,13 @@ impl Made {
     fn word(&self) -> &'static str {
         match self {
             Self::NotProved => "NOT_PROVED",
-            Self::Again(Replay::Same) => "SAME",
-            Self::Again(Replay::Different { .. }) => "DIFFERENT",
-            Self::Again(Replay::DifferentEngine { .. }) => "DIFFERENT_ENGINE",
-            Self::Again(Replay::OtherPolicy) => "OTHER_POLICY",
-            Self::Again(Replay::NotByPolicy { .. }) => "NOT_BY_POLICY",
-            Self::Again(Replay::Withheld { .. }) => "WITHHELD",
+            Self::Again(Replay::Same, _) => "SAME",
+            Self::Again(Replay::Different { .. }, _) => "DIFFERENT",
+            Self::Again(Replay::Contradicted { .. }, _) => "CONTRADICTED",
+            Self::Again(Replay::DifferentEngine { .. }, _) => "DIFFERENT_ENGINE",
+            Self::Again(Replay::OtherPolicy, _) => "OTHER_POLICY",
+            Self::Again(Replay::NotByPolicy { .. }, _) => "NOT_BY_POLICY",
+            Self::Again(Replay::Withheld { .. }, _) => "WITHHELD",
         }
     }
 
@@ -91,30 +95,42 @@ impl Made {
             Self::NotProved => {
                 "the evidence does not prove the record, so nothing is made again.".into()
             }
-            Self::Again(Replay::Same) => {
-                "the policy gives the same outcome for the same reasons again.".into()
+            Self::Again(Replay::Same, withheld) if withheld.is_empty() => {
+                "the policy gives the same outcome for the same reasons again, and the record's \
+                 other fields agree with what the policy was told."
+                    .into()
             }
-            Self::Again(Replay::Different { outcome, reasons }) => format!(
+            Self::Again(Replay::Same, withheld) => format!(
+                "the policy gives the same outcome for the same reasons again. Not checked against \
+                 what the policy was told, being withheld: {}.",
+                withheld.join(", ")
+            ),
+            Self::Again(Replay::Contradicted { member }, _) => format!(
+                "the record contradicts itself: {member} is not what its other fields give. The \
+                 gate that sealed it told its policy, or the log, something untrue; ask its \
+                 operator why."
+            ),
+            Self::Again(Replay::Different { outcome, reasons }, _) => format!(
                 "the policy gives another verdict: {} for {}. The gate that sealed this one did \
                  not decide by this policy; ask its operator why.",
                 outcome.as_str(),
                 codes(reasons).join(", ")
             ),
-            Self::Again(Replay::DifferentEngine { recorded }) => format!(
+            Self::Again(Replay::DifferentEngine { recorded }, _) => format!(
                 "the record was made by {}, and this program decides with {ENGINE}: nothing is \
                  proved either way. Replay it with a countersign-verify that has that engine.",
                 escaped(recorded)
             ),
-            Self::Again(Replay::OtherPolicy) => {
+            Self::Again(Replay::OtherPolicy, _) => {
                 "the record names a policy version of another digest. Give the folder that holds \
                  the version which decided."
                     .into()
             }
-            Self::Again(Replay::NotByPolicy { code }) => format!(
+            Self::Again(Replay::NotByPolicy { code }, _) => format!(
                 "no policy made this verdict: the gate refused of its own accord, {}.",
                 escaped(code)
             ),
-            Self::Again(Replay::Withheld { name }) => format!(
+            Self::Again(Replay::Withheld { name }, _) => format!(
                 "the field {name} is withheld, or the record is no verdict. Ask for a file that \
                  shows it."
             ),
@@ -123,13 +139,20 @@ impl Made {
 
     fn json(&self) -> Value {
         let (outcome, reasons): (Option<Outcome>, &[Reason]) = match self {
-            Self::Again(Replay::Different { outcome, reasons }) => (Some(*outcome), reasons),
+            Self::Again(Replay::Different { outcome, reasons }, _) => (Some(*outcome), reasons),
             _ => (None, &[]),
+        };
+        let (member, withheld): (Option<&str>, &[&str]) = match self {
+            Self::Again(Replay::Contradicted { member }, withheld) => (Some(member), withheld),
+            Self::Again(_, withheld) => (None, withheld),
+            Self::NotProved => (None, &[]),
         };
         json!({
             "result": self.word(),
             "outcome": outcome.map(Outcome::as_str),
             "codes": codes(reasons),
+            "contradicted": member,
+            "not_checked": withheld,
             "engine": ENGINE,
         })
     }
@@ -137,6 +160,13 @@ impl Made {
 
 fn codes(reasons: &[Reason]) -> Vec<String> {
     reasons.iter().map(|reason| escaped(&reason.code)).collect()
+}
+
+/// The approvals that came with a file and are proved as it is, by their roots.
+fn approvals(report: &Report) -> Vec<(RecordRoot, &View)> {
+    let proved = report.supporting.iter().filter(|each| each.result != Verdict::Invalid);
+    let rooted = proved.filter_map(|each| Some((each.facts.root?, each.facts.view.as_ref()?)));
+    rooted.filter(|(_, view)| view.kind() == Kind::Approval).collect()
 }
 
 /// The version that a verdict names, or any, which then says itself that it is another.

@@ -356,7 +356,7 @@ fn subject_of(
     directory: &Directory,
 ) -> Result<(Node, Circumstances), Reason> {
     let unfit = || Reason::gate(GateCode::InputInvalid);
-    let (action, class) = governed(policy, intent)?;
+    let (action, class) = governed(policy, intent.verb(), intent.class())?;
     let (actor, named) = intent.actor().zip(intent.resource()).ok_or_else(unfit)?;
     let thing = directory.resource(&named.type_name, &named.id);
     let thing = thing.ok_or_else(|| missing(&Uid::new(&named.type_name, &named.id)))?;

@@ -9,6 +9,7 @@ use crate::amount::Amount;
 use crate::datum::{Datum, Uid, write_entities, write_members};
 use crate::directory::{Directory, Thing};
 use crate::evaluate::{Finding, Question, evaluate, request};
+use crate::fold::is_blank;
 use crate::grant::{Terms, Used};
 use crate::index::{Base, Circumstances};
 use crate::intent::{Actor, ActorKind, Class, Intent};
@@ -22,6 +23,9 @@ use crate::world::{World, missing, own};
 const CONTEXT_MAX: usize = 11 * 1024;
 /// Bytes of the entities as JSON.
 const ENTITIES_MAX: usize = 12 * 1024;
+
+/// How the verbs begin that open an emergency, or do whatever else to the gate itself (POL-8).
+const OWN_VERBS: &str = "gate:";
 
 /// What is decided: these three and no fourth (KIND-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -287,7 +291,7 @@ impl<'a> Case<'a> {
         let invalid = |what: &str| Reason::because(GateCode::InputInvalid, what);
         let actor = intent.actor().ok_or_else(|| invalid("actor: this is needed"))?;
         let named = intent.resource().ok_or_else(|| invalid("resource: this is needed"))?;
-        let (action, class) = governed(policy, intent)?;
+        let (action, class) = governed(policy, intent.verb(), intent.class())?;
         decision.class = Some(class);
         // POL-8: silence is destructive, unless it only reads.
         let claimed = intent.destructive().unwrap_or(class != Class::Read);
@@ -368,20 +372,24 @@ impl<'a> Case<'a> {
 /// POL-8: the verb, where the schema applies it to something, and otherwise its class.
 pub(crate) fn governed<'a>(
     policy: &'a Policy,
-    intent: &Intent,
+    verb: &str,
+    class: Option<Class>,
 ) -> Result<(&'a Action, Class), Reason> {
     let applied = |id: &str| {
         let action = policy.schema.actions.get(id)?;
         // An action without a class is none that an intent may ask for.
         Some((action, action.class.filter(|_| !action.applies.is_empty())?))
     };
-    let found = match policy.schema.actions.get(intent.verb()) {
-        // What is declared is judged as itself or not at all: a claimed class opens nothing.
-        Some(_) => applied(intent.verb()),
-        None => intent.class().and_then(|class| applied(class.as_str())),
+    // What is declared is judged as itself or not at all: a claimed class opens nothing, nor does
+    // another case of its letters. What begins with gate: does something to the gate itself.
+    let own = verb.get(..OWN_VERBS.len()).is_some_and(|s| s.eq_ignore_ascii_case(OWN_VERBS));
+    let found = if own || policy.schema.is_declared(verb) {
+        applied(verb)
+    } else {
+        class.and_then(|class| applied(class.as_str()))
     };
     found.ok_or_else(|| {
-        let what = format!("neither {} nor its class applies to anything", intent.verb());
+        let what = format!("neither {verb} nor its class applies to anything");
         Reason::because(GateCode::ActionUnknown, what)
     })
 }
@@ -404,22 +412,25 @@ fn actor_class(actor: &Actor, directory: &Directory) -> Option<String> {
 }
 
 /// A time as Cedar writes it, in whole seconds (POL-11).
-fn seconds(now: Micros) -> String {
+pub(crate) fn seconds(now: Micros) -> String {
     let text = now.format();
     format!("{}Z", text.get(..19).unwrap_or_default())
 }
 
 fn task(intent: &Intent) -> Datum {
     let task = intent.task();
-    let justified = task.justification.as_ref().is_some_and(|text| !text.trim().is_empty());
+    // INT-3: what nobody sees says nothing.
+    let seen = |text: &&String| !is_blank(text);
+    let justified = task.justification.as_ref().is_some_and(|text| seen(&text));
     let texts = [
         ("ticket", &task.ticket),
         ("repository", &task.repository),
         ("branch", &task.branch),
         ("scope_digest", &task.scope_digest),
     ];
-    let texts =
-        texts.into_iter().filter_map(|(name, text)| Some((name, Datum::text(text.as_ref()?))));
+    let texts = texts
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, Datum::text(text.as_ref().filter(seen)?))));
     Datum::record(texts.chain([("justified", Datum::Bool(justified))]))
 }
 

@@ -7,6 +7,7 @@ use countersign_core::json;
 use serde_json::Value;
 
 use crate::datum::Datum;
+use crate::prefix::is_under;
 use crate::reader::{Members, Misread, misread, put};
 
 /// Bytes that a directory may have.
@@ -175,7 +176,9 @@ impl Directory {
         }
         let prefixes = self.prefixes.get(type_name)?;
         let mut ends = (0..=id.len()).rev().filter_map(|end| id.get(..end));
-        ends.find_map(|prefix| prefixes.get(prefix))
+        // A part that leads out of one prefix leads out of every shorter one too.
+        let found = ends.find_map(|prefix| Some((prefix, prefixes.get(prefix)?)));
+        found.filter(|(prefix, _)| is_under(id, prefix)).map(|(_, thing)| thing)
     }
 
     /// Whether changes are frozen.
@@ -270,7 +273,8 @@ mod tests {
         assert_eq!(env("prod-y"), Some("prod"));
         assert_eq!(env("prod-é"), Some("prod"));
         assert_eq!(env("other"), Some("dev"));
-        assert_eq!(env(""), Some("dev"));
+        assert_eq!(env(""), None);
+        assert_eq!(env("prod-/../other"), None);
         assert!(directory.resource("Database", "prod-x").is_none());
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::amount::Amount;
 use crate::datum::Datum;
 use crate::intent::{Class, Intent};
+use crate::prefix::is_under;
 use crate::reader::{Members, Misread, misread};
 use crate::reading::Read;
 use crate::reason::GateCode;
@@ -109,9 +110,11 @@ impl Scope {
         ["*", verb, class.as_str()].into_iter().any(|name| self.actions.contains(name))
     }
 
-    fn has_resource(&self, id: &str) -> bool {
+    /// What is under a prefix stays under it, where something is allowed; what is forbidden is
+    /// forbidden wherever it leads.
+    fn has_resource(&self, id: &str, under: fn(&str, &str) -> bool) -> bool {
         let fits = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(prefix) => id.starts_with(prefix),
+            Some(prefix) => under(id, prefix),
             None => id == pattern,
         };
         self.resources.iter().any(fits)
@@ -209,14 +212,14 @@ impl Terms {
         let resource = intent.resource().map_or("", |resource| resource.id.as_str());
         let forbidden = &self.forbidden;
         if forbidden.has_action(intent.verb(), class)
-            || forbidden.has_resource(resource)
+            || forbidden.has_resource(resource, |id, prefix| id.starts_with(prefix))
             || read.targets.iter().any(|target| forbidden.has_target(target))
             || read.amount.is_some_and(|amount| forbidden.amounts.contains(&amount))
         {
             return Err(GateCode::GrantForbids);
         }
         let allowed = &self.allowed;
-        if !allowed.has_action(intent.verb(), class) || !allowed.has_resource(resource) {
+        if !allowed.has_action(intent.verb(), class) || !allowed.has_resource(resource, is_under) {
             return Err(GateCode::GrantNotAllowed);
         }
         if self.within_limits(read, used) { Ok(()) } else { Err(GateCode::GrantLimit) }

@@ -116,6 +116,20 @@ impl Index {
         self.rows.get(id)
     }
 
+    /// Permits of an action between types between which no supervise can hold it.
+    pub(crate) fn unheld(&self, action: &str) -> BTreeSet<String> {
+        let places = self.places.get(action).into_iter().flat_map(HashMap::values);
+        let bases = places.filter_map(|place| self.bases.get(*place));
+        let rows = |base: &Base| -> Vec<&Rule> {
+            let ids = base.rows.iter().filter_map(|i| self.order.get(*i));
+            ids.filter_map(|id| Some(&self.rows.get(id)?.rule)).collect()
+        };
+        let held =
+            |rows: &Vec<&Rule>| rows.iter().any(|r| r.outcome == Some(RuleOutcome::Supervise));
+        let open = bases.map(rows).filter(|rows| !held(rows)).flatten();
+        open.filter(|rule| rule.effect == Effect::Permit).map(|rule| rule.id.clone()).collect()
+    }
+
     /// The policies of an action between two types; none where the schema doesn't apply it to them.
     pub(crate) fn base(
         &self,

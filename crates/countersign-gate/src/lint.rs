@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::{ActionConstraint, Effect as CedarEffect, Policy};
+use cedar_policy::{
+    ActionConstraint, Effect as CedarEffect, Policy, PrincipalConstraint, ResourceConstraint,
+};
 use serde_json::{Value, json};
 
 use crate::datum::Uid;
@@ -75,6 +77,11 @@ pub(crate) fn lint(policy: &Policy, place: &str) -> Result<Linted, Vec<PolicyFau
         say("POL-1", "give it an @id of 1 to 128 characters of a-z 0-9 . _ -".to_owned());
     }
     let described = describe(policy, &annotations, &mut |what| say("POL-2", what));
+    if admits_everyone(policy) {
+        let what = "say in its scope who may approve: principal in Gate::Role::\"…\", or a permit \
+                    that lets everyone act lets everyone release what is held, too";
+        say("POL-12", what.to_owned());
+    }
     let json = policy.to_json().unwrap_or(Value::Null);
     let conditions = json.get("conditions").and_then(Value::as_array);
     let Some(conditions) = conditions else {
@@ -183,6 +190,28 @@ fn is_governed(policy: &Policy) -> bool {
         ActionConstraint::Eq(uid) => !asks(&uid),
         ActionConstraint::In(uids) => !uids.iter().all(asks),
     }
+}
+
+/// POL-12: a permit by whose scope anybody at all may decide what waits for people.
+fn admits_everyone(policy: &Policy) -> bool {
+    let asks = |uid: &cedar_policy::EntityUid| uid.id().unescaped() == APPROVE_INTENT;
+    let of = |name: &cedar_policy::EntityTypeName, wanted: &str| name.basename() == wanted;
+    let action = match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(uid) => asks(&uid),
+        ActionConstraint::In(uids) => uids.iter().any(asks),
+    };
+    let resource = match policy.resource_constraint() {
+        ResourceConstraint::Any => true,
+        ResourceConstraint::Is(name) | ResourceConstraint::IsIn(name, _) => of(&name, "Intent"),
+        ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => of(uid.type_name(), "Intent"),
+    };
+    let anybody = match policy.principal_constraint() {
+        PrincipalConstraint::Any => true,
+        PrincipalConstraint::Is(name) => of(&name, "Human"),
+        _ => false,
+    };
+    policy.effect() == CedarEffect::Permit && action && resource && anybody
 }
 
 fn read_supervision(

@@ -68,7 +68,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Loads a version: every fault is told at once (POL-1 to POL-7).
+    /// Loads a version: every fault is told at once (POL-1 to POL-7, POL-12, POL-13).
     pub fn load(policy_text: &str, schema_text: &str) -> Result<Self, PolicyFaults> {
         let fault = |rule, what: String| PolicyFault { rule, policy: None, what };
         if policy_text.len().saturating_add(schema_text.len()) > BYTES_MAX {
@@ -93,14 +93,24 @@ impl Policy {
             if faults.is_empty() {
                 let rules = linted.values().map(|(linted, _)| linted.rule.clone()).collect();
                 let index = Index::build(&schema, linted.into_values());
-                return Ok(Self {
-                    policies: policy_text.to_owned(),
-                    declarations: schema_text.to_owned(),
-                    digest: digest(policy_text, schema_text),
-                    rules,
-                    schema,
-                    index,
-                });
+                // POL-13.
+                let what = "it lets somebody open an emergency alone: write a supervise for \
+                            gate:emergency too";
+                faults.extend(index.unheld(EMERGENCY).into_iter().map(|id| PolicyFault {
+                    rule: "POL-13",
+                    policy: Some(id),
+                    what: what.to_owned(),
+                }));
+                if faults.is_empty() {
+                    return Ok(Self {
+                        policies: policy_text.to_owned(),
+                        declarations: schema_text.to_owned(),
+                        digest: digest(policy_text, schema_text),
+                        rules,
+                        schema,
+                        index,
+                    });
+                }
             }
         }
         faults.sort();
@@ -171,6 +181,9 @@ fn lint_all(
     }
     found
 }
+
+/// The verb that opens an emergency.
+const EMERGENCY: &str = "gate:emergency";
 
 /// Policies that are validated together.
 const TOGETHER: usize = 64;

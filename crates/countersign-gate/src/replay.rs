@@ -1,21 +1,24 @@
 //! A recorded verdict made again (POL-10).
 //!
-//! It proves that policy, context and entities of the record give its outcome. That the context told
-//! the truth is the gate's word; what the record itself can contradict is compared.
+//! It proves that policy, context and entities of the record give its outcome, and that the record's
+//! other fields don't contradict them. The rest of the context is the gate's word.
 
 use cedar_policy::{Context, Entities};
-use countersign_core::encoding::hex;
+use countersign_core::encoding::{Micros, hex};
+use countersign_core::hash::RecordRoot;
 use countersign_core::kinds::Kind;
 use countersign_core::record::View;
 use serde_json::Value;
 
+use crate::contradiction::{COMPARED, contradicted};
 use crate::datum::{NAMESPACE, Uid};
-use crate::decide::{Outcome, principal_type};
+use crate::decide::{Outcome, governed, principal_type};
 use crate::evaluate::{Finding, Question, evaluate, request};
 use crate::index::Circumstances;
-use crate::intent::ActorKind;
+use crate::intent::{ActorKind, Class};
 use crate::policy::{ENGINE, Policy};
 use crate::reason::{GateCode, Reason};
+use crate::schema::Action;
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,12 @@ pub enum Replay {
         outcome: Outcome,
         /// Its reasons.
         reasons: Vec<Reason>,
+    },
+    /// The record contradicts itself: what the engine was given, or what is said to follow, is not
+    /// what its other fields give. Its gate told the engine, or the log, something untrue.
+    Contradicted {
+        /// The member that does not agree, such as `context.targets`.
+        member: &'static str,
     },
     /// The record was made by another engine, so that nothing is proved either way.
     DifferentEngine {
@@ -64,8 +73,9 @@ const NEEDED: [&str; 11] = [
 ];
 
 /// Makes a recorded verdict again from its own context and entities, under the policy version that it
-/// names.
-pub fn replay(verdict: &View, policy: &Policy) -> Replay {
+/// names, and holds them against the record's other fields (POL-10). `approvals` are those that came
+/// with it, by their roots; where there are none, only their number is compared.
+pub fn replay(verdict: &View, approvals: &[(RecordRoot, &View)], policy: &Policy) -> Replay {
     if let Some(stop) = cannot(verdict) {
         return stop;
     }
@@ -79,29 +89,60 @@ pub fn replay(verdict: &View, policy: &Policy) -> Replay {
             recorded: member("engine").unwrap_or_default().to_owned(),
         };
     }
-    compared(verdict, policy)
+    if let Some(code) = refused_alone(verdict) {
+        return Replay::NotByPolicy { code };
+    }
+    let is_told = verdict.get("context").is_some_and(Value::is_object);
+    let action = action_of(verdict, policy).ok().filter(|_| is_told);
+    let member = action.and_then(|action| contradicted(verdict, approvals, action));
+    if let Some(member) = member {
+        return Replay::Contradicted { member };
+    }
+    let found = again(verdict, policy);
+    match unlike(verdict, &found) {
+        Some(member) if agrees(verdict, &found) => Replay::Contradicted { member },
+        _ => compared(verdict, found),
+    }
+}
+
+/// The fields that [`replay`] would have compared, and that are withheld.
+pub fn not_compared(verdict: &View) -> impl Iterator<Item = &'static str> {
+    COMPARED.into_iter().filter(|name| verdict.is_withheld(name))
 }
 
 /// What another policy version would have decided: a record's own context and entities under
-/// `policy`, whichever version the record names. For comparing versions before one is activated.
+/// `policy`, whichever version the record names. For comparing versions before one is activated; it
+/// proves nothing of the record.
 pub fn reconsider(verdict: &View, policy: &Policy) -> Replay {
     if let Some(stop) = cannot(verdict) {
         return stop;
     }
-    compared(verdict, policy)
-}
-
-/// Decides again what a policy decided, and compares.
-fn compared(verdict: &View, policy: &Policy) -> Replay {
     if let Some(code) = refused_alone(verdict) {
         return Replay::NotByPolicy { code };
     }
-    let found = again(verdict, policy);
+    compared(verdict, again(verdict, policy))
+}
+
+fn compared(verdict: &View, found: Finding) -> Replay {
     if agrees(verdict, &found) {
         Replay::Same
     } else {
         Replay::Different { outcome: found.outcome, reasons: found.reasons }
     }
+}
+
+/// What follows from the decision and is said otherwise: when a supervise ends, what is at stake.
+fn unlike(verdict: &View, found: &Finding) -> Option<&'static str> {
+    if !verdict.is_withheld("loss_class")
+        && verdict.str("loss_class") != found.loss_class.as_deref()
+    {
+        return Some("loss_class");
+    }
+    let requires = found.requires.as_ref().filter(|_| !verdict.is_withheld("evaluated_at"))?;
+    let said = verdict.get("requires").and_then(|said| said.get("expires_at")?.as_str());
+    let from = verdict.str("evaluated_at").and_then(Micros::parse);
+    let until = from.map(|from| Micros(from.0.saturating_add(requires.ttl_us)).format());
+    (said != until.as_deref()).then_some("requires.expires_at")
 }
 
 fn cannot(verdict: &View) -> Option<Replay> {
@@ -179,14 +220,7 @@ fn question<'p>(verdict: &View, policy: &'p Policy) -> Result<Question<'p>, Reas
     let principal = Uid::new(principal_type(kind), actor);
     let resource = Uid::new(resource.0, resource.1);
     let schema = &policy.schema;
-    let class = verdict.str("action_class").unwrap_or_default();
-    let applied = |id: &str| schema.actions.get(id).filter(|action| !action.applies.is_empty());
-    let declared = if schema.actions.contains_key(verb) { verb } else { class };
-    let action = applied(declared);
-    let action = action.ok_or_else(|| Reason::gate(GateCode::ActionUnknown))?;
-    if action.class.map(crate::Class::as_str) != Some(class) {
-        return Err(invalid("the class is not the verb's"));
-    }
+    let action = action_of(verdict, policy)?;
     let found = policy.index.base(&action.id, &principal.type_name, &resource.type_name);
     let (place, base) = found.ok_or_else(|| Reason::gate(GateCode::ActionUnknown))?;
     let context = verdict.get("context").cloned().unwrap_or(Value::Null);
@@ -215,6 +249,18 @@ fn question<'p>(verdict: &View, policy: &'p Policy) -> Result<Question<'p>, Reas
     }
     let request = request(policy, (principal, action, resource), context)?;
     Ok(Question { action, place, base, request, entities, given })
+}
+
+/// The action of the schema that the verb, or else the class, stands for (POL-8).
+fn action_of<'p>(verdict: &View, policy: &'p Policy) -> Result<&'p Action, Reason> {
+    let verb = verdict.str("action").unwrap_or_default();
+    let class = Class::from_text(verdict.str("action_class").unwrap_or_default());
+    let (action, judged) = governed(policy, verb, class)?;
+    if class != Some(judged) {
+        let what = "the class is not the verb's";
+        return Err(Reason::because(GateCode::InputInvalid, what));
+    }
+    Ok(action)
 }
 
 /// What the entities say of the resource's place.

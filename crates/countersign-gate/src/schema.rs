@@ -101,6 +101,9 @@ pub(crate) struct GateSchema {
     pub(crate) entities: Schema,
     pub(crate) types: Types,
     pub(crate) actions: HashMap<String, Action>,
+    /// The names of all actions in lower case, and what stands before the colon of each.
+    lower: BTreeSet<String>,
+    services: BTreeMap<String, BTreeSet<String>>,
     action_entities: HashMap<EntityUid, Entity>,
     /// Its JSON form.
     namespace: Value,
@@ -138,7 +141,7 @@ impl GateSchema {
         let types = types(&namespace).ok_or_else(|| unreadable("a type's name".to_owned()))?;
         let action_entities = schema.action_entities().map_err(|e| unreadable(e.to_string()))?;
         let action_entities = action_entities.into_iter().map(|e| (e.uid(), e)).collect();
-        let actions = actions
+        let actions: HashMap<String, Action> = actions
             .into_iter()
             .map(|(id, declared)| {
                 let closure = declared.closure.iter().map(|id| types.action(id)).collect();
@@ -147,7 +150,12 @@ impl GateSchema {
                 (id.clone(), Action { id, uid, class, reading, closure, applies })
             })
             .collect();
-        Ok(Self { schema, entities, types, actions, action_entities, namespace })
+        let lower = actions.keys().map(|id: &String| id.to_lowercase()).collect();
+        let mut services: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (service, _) in actions.keys().filter_map(|id| id.split_once(':')) {
+            services.entry(service.to_lowercase()).or_default().insert(service.to_owned());
+        }
+        Ok(Self { schema, entities, types, actions, lower, services, action_entities, namespace })
     }
 
     /// The schema for policies that name no more actions than these: of actions that are in the same
@@ -173,6 +181,19 @@ impl GateSchema {
         let mut namespace = self.namespace.clone();
         namespace.as_object_mut()?.insert("actions".to_owned(), Value::Object(kept));
         Schema::from_json_value(json!({ NAMESPACE: namespace })).ok()
+    }
+
+    /// Whether an action has this name, whatever the case of its letters, or whether actions with
+    /// the same before the colon have that in another case. Policies compare verbs to the letter, and
+    /// what carries them out may not.
+    pub(crate) fn is_declared(&self, verb: &str) -> bool {
+        let known = |service: &str| {
+            let spelled = self.services.get(&service.to_lowercase());
+            spelled.is_none_or(|spelled| spelled.contains(service))
+        };
+        self.actions.contains_key(verb)
+            || self.lower.contains(&verb.to_lowercase())
+            || verb.split_once(':').is_some_and(|(service, _)| !known(service))
     }
 
     /// The action's entity, with what it is in.

@@ -170,7 +170,8 @@ mod tests {
     use super::*;
 
     fn tree(condition: &str) -> Tree {
-        let text = format!("@id(\"a\") permit (principal, action, resource) {condition};");
+        let scope = "principal, action, resource is Gate::System";
+        let text = format!("@id(\"a\") permit ({scope}) {condition};");
         crate::lint::lint(&cedar_policy::Policy::parse(None, text).expect("policy"), "1")
             .expect("lint")
             .tree

@@ -75,6 +75,37 @@ fn a_grant_covers_its_own_and_nothing_else() {
     );
 }
 
+/// A grant for `dev-*` is none for what a path leads to from there; what is forbidden stays so.
+#[test]
+fn a_prefix_holds_what_stays_under_it() {
+    let asked = |id: &str, change: &Value| {
+        judged(change, Used::default(), &json!({"resource": {"id": id}}), NOW)
+    };
+    let dev = json!({"allowed": {"resources": ["dev-*"]}});
+    assert_eq!(asked("dev-1/x", &dev), "approve A_AGENTS");
+    for id in ["dev-/../shop", "dev-1//x", "dev-\\\\x", "dev-1/..", "dev-/\u{ff0e}\u{ff0e}/shop"] {
+        assert_eq!(asked(id, &dev), "refuse ENTITY_MISSING", "{id}");
+    }
+    // Where the directory has the very id, the grant must have it too.
+    let terms = |resources: Value, forbidden: Value| json!({"allowed": {"resources": resources}, "forbidden": {"resources": forbidden}});
+    let exact = DIRECTORY.replace("\"id\": \"dev-*\"", "\"id\": \"dev-/../x\"");
+    let directory = countersign_gate::Directory::parse(&exact).unwrap();
+    let at_exact = |change: &Value| {
+        let terms = self::terms(change).unwrap();
+        let held = GrantHeld { id: "g", terms: &terms, used: Used::default() };
+        let facts = Facts { grant: Some(held), ..facts(&directory) };
+        let whole = json!({"task": {"grant": "g"}, "resource": {"id": "dev-/../x"}});
+        judge(&policy(POLICIES), &intent(&whole), &facts)
+    };
+    assert_eq!(at_exact(&terms(json!(["dev-/../x"]), json!([]))), "approve A_AGENTS");
+    for pattern in ["*", "dev-*", "dev-/*"] {
+        let told = at_exact(&terms(json!([pattern]), json!([])));
+        assert_eq!(told, "refuse GRANT_NOT_ALLOWED", "{pattern}");
+    }
+    let both = terms(json!(["dev-/../x"]), json!(["dev-*"]));
+    assert_eq!(at_exact(&both), "refuse GRANT_FORBIDS");
+}
+
 #[test]
 fn a_grant_has_its_time() {
     let at = |now: &str| judged(&json!({}), Used::default(), &json!({}), now);

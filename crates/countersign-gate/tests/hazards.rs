@@ -114,7 +114,7 @@ fn an_overflow_refuses_and_names_the_policy() {
     assert_eq!(decision.reasons[0].policy.as_deref(), Some("overflows"));
     assert!(decision.errors[0].starts_with("overflows: "), "{:?}", decision.errors);
     let record = record(&intent, &decision, &sealing(&policy));
-    assert_eq!(replay(record.view(), &policy), Replay::Same);
+    assert_eq!(replay(record.view(), &[], &policy), Replay::Same);
 }
 
 /// An error while authority is sought without the supervises refuses as any other.
@@ -288,7 +288,7 @@ fn a_record_holds_whatever_was_decided() {
     let decision = decide(&policy, &intent, &facts(&directory()));
     assert_eq!((decision.outcome, decision.reasons.len()), (Outcome::Refuse, 64));
     let record = record(&intent, &decision, &sealing(&policy));
-    assert_eq!(replay(record.view(), &policy), Replay::Same);
+    assert_eq!(replay(record.view(), &[], &policy), Replay::Same);
 }
 
 #[test]

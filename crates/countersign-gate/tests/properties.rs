@@ -15,7 +15,7 @@ use cedar_policy::{
     Schema,
 };
 use countersign_gate::{
-    Approver, Decision, Facts, GateCode, Intent, Outcome, Policy, Replay, decide, replay,
+    Approver, Decision, Facts, GateCode, Intent, Outcome, Policy, Replay, Sealing, decide, replay,
     verdict_json,
 };
 use proptest::prelude::*;
@@ -273,8 +273,13 @@ proptest! {
             let erred = decision.reasons.iter().any(|r| r.code == GateCode::PolicyError.as_str());
             prop_assert_eq!(erred, !decision.errors.is_empty());
         }
-        let record = record(&asked.intent, &decision, &sealing(&policy));
-        match replay(record.view(), &policy) {
+        // A supervise that some have answered waits for more, and is no record of its own (APR-3).
+        prop_assume!(decision.outcome != Outcome::Supervise || asked.approvals.is_empty());
+        let people: BTreeSet<&String> = asked.approvals.iter().map(|one| &one.id).collect();
+        let roots = roots(people.len());
+        let sealing = Sealing { expires_at: expiry(&decision), ..released(&policy, &roots) };
+        let record = record(&asked.intent, &decision, &sealing);
+        match replay(record.view(), &[], &policy) {
             Replay::Same => prop_assert!(decision.context.is_some()),
             Replay::NotByPolicy { .. } => prop_assert!(decision.context.is_none()),
             other => prop_assert!(false, "{:?}", other),

@@ -3,9 +3,8 @@
 
 use countersign_core::encoding::Micros;
 use countersign_core::json::quoted;
-use countersign_core::kinds::Kind;
-use countersign_core::record::FullRecord;
-use countersign_core::verify::{Facts as Read, Report};
+use countersign_core::record::{Field, FullRecord};
+use countersign_core::verify::Facts as Read;
 use countersign_gate::{
     Decision, Directory, Facts, GateCode, Intent, PolicyName, Sealing, decide, packs, verdict_json,
 };
@@ -50,6 +49,16 @@ fn file(
     policy: &Policy,
     change: impl FnOnce(&mut serde_json::Map<String, Value>),
 ) -> FileReport {
+    let record = record(decision, policy, change);
+    let facts = Read { view: Some(record.view().clone()), ..Read::default() };
+    FileReport::verified("a.evidence".to_owned(), report(Verdict::Valid, facts))
+}
+
+fn record(
+    decision: &Decision,
+    policy: &Policy,
+    change: impl FnOnce(&mut serde_json::Map<String, Value>),
+) -> FullRecord {
     let at = Micros::parse(AT).unwrap();
     let digest = policy.digest();
     let sealing = Sealing {
@@ -60,7 +69,7 @@ fn file(
         parent: None,
         approvals: &[],
         permit: None,
-        expires_at: Some(at),
+        expires_at: decision.requires.as_ref().map(|each| Micros(at.0 + each.ttl_us)),
     };
     let intent = Intent::parse(INTENT).unwrap();
     let text = verdict_json(&intent, decision, &sealing);
@@ -76,9 +85,7 @@ fn file(
         name => said.get(name).unwrap_or(&Value::Null).to_string(),
     };
     let values = Kind::Verdict.fields().iter().map(|field| value(field.name)).collect();
-    let record = FullRecord::parse(Kind::Verdict, [0; 32], values).unwrap();
-    let facts = Read { view: Some(record.view().clone()), ..Read::default() };
-    FileReport::verified("a.evidence".to_owned(), report(Verdict::Valid, facts))
+    FullRecord::parse(Kind::Verdict, [0; 32], values).unwrap()
 }
 
 fn report(result: Verdict, facts: Read) -> Report {
@@ -125,6 +132,47 @@ fn another_outcome_or_reason_is_invalid() {
         said.insert("reasons".into(), json!([reason]));
     });
     assert_eq!(came_to(&excused, &[policy()]), ("DIFFERENT", Exit::Invalid));
+}
+
+/// A gate that invents approvals, or tells its engine of another payment, is found out.
+#[test]
+fn a_record_that_contradicts_itself_is_invalid() {
+    let decided = decision(&policy());
+    let context = |said: &mut serde_json::Map<String, Value>, name: &str, value: Value| {
+        let context = said.get_mut("context").and_then(Value::as_object_mut).unwrap();
+        context.insert(name.to_owned(), value);
+    };
+    let invented = file(&decided, &policy(), |said| {
+        let role = |id| json!({"__entity": {"type": "Gate::Role", "id": id}});
+        let roles = json!([role("service-owner"), role("sre-oncall")]);
+        context(said, "approvals", json!({"by": [], "count": 2, "distinct_roles": roles}));
+        said.insert("outcome".into(), "approve".into());
+        said.insert("requires".into(), Value::Null);
+    });
+    assert_eq!(came_to(&invented, &[policy()]), ("CONTRADICTED", Exit::Invalid));
+    let made = Made::of(&invented, &[policy()]);
+    assert!(made.said().contains("context.approvals.count"), "{}", made.said());
+    assert_eq!(made.json()["contradicted"], "context.approvals.count");
+    let other = file(&decided, &policy(), |said| context(said, "session", json!("s-9")));
+    assert_eq!(came_to(&other, &[policy()]), ("CONTRADICTED", Exit::Invalid));
+}
+
+/// What a file withholds is said, and not passed for checked.
+#[test]
+fn what_is_withheld_is_said_to_be_unchecked() {
+    let decided = decision(&policy());
+    let whole = file(&decided, &policy(), |_| {});
+    let mut facts = whole.report().unwrap().facts.clone();
+    let mut disclosed = record(&decided, &policy(), |_| {}).disclose();
+    let at = Kind::Verdict.fields().iter().position(|field| field.name == "task").unwrap();
+    *disclosed.fields.get_mut(at).unwrap() = Field::Withheld([0; 32]);
+    facts.view = Some(disclosed.view(Kind::Verdict).unwrap());
+    let part = FileReport::verified("a".to_owned(), report(Verdict::Valid, facts));
+    assert_eq!(came_to(&part, &[policy()]), ("SAME", Exit::Valid));
+    let made = Made::of(&part, &[policy()]);
+    assert!(made.said().ends_with("being withheld: task."), "{}", made.said());
+    assert_eq!(made.json()["not_checked"], json!(["task"]));
+    assert_eq!(Made::of(&whole, &[policy()]).json()["not_checked"], json!([]));
 }
 
 #[test]

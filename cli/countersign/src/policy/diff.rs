@@ -188,9 +188,10 @@ fn compare<'k>(records: impl Iterator<Item = &'k Known>, candidate: &Policy) -> 
                 });
             }
             Replay::Withheld { .. } => compared.withheld += 1,
-            Replay::NotByPolicy { .. } | Replay::DifferentEngine { .. } | Replay::OtherPolicy => {
-                compared.not_by_policy += 1;
-            }
+            Replay::NotByPolicy { .. }
+            | Replay::Contradicted { .. }
+            | Replay::DifferentEngine { .. }
+            | Replay::OtherPolicy => compared.not_by_policy += 1,
         }
     }
     compared.flips.sort_by_key(|flip| (flip.change, flip.index));

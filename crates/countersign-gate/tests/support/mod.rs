@@ -218,6 +218,23 @@ pub(crate) fn sealing<'a>(policy: &Policy) -> Sealing<'a> {
     }
 }
 
+/// The same for a decision that rests on so many people's answers: with the parent that they are
+/// answers to, and a root for each.
+pub(crate) fn released<'a>(policy: &Policy, roots: &'a [RecordRoot]) -> Sealing<'a> {
+    let parent = (!roots.is_empty()).then_some(RecordRoot([9; 32]));
+    Sealing { parent, approvals: roots, ..sealing(policy) }
+}
+
+/// Roots of so many approvals.
+pub(crate) fn roots(count: usize) -> Vec<RecordRoot> {
+    (1..=count).map(|n| RecordRoot([u8::try_from(n).unwrap(); 32])).collect()
+}
+
+/// When a supervise of this decision ends, decided at [`NOW`].
+pub(crate) fn expiry(decision: &Decision) -> Option<Micros> {
+    decision.requires.as_ref().map(|requires| Micros(at(NOW).0 + requires.ttl_us))
+}
+
 /// The record that a gate would make of the decision.
 pub(crate) fn record(intent: &Intent, decision: &Decision, sealing: &Sealing<'_>) -> FullRecord {
     record_of(&verdict_json(intent, decision, sealing))

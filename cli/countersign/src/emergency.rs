@@ -1,4 +1,5 @@
-//! `emergency declare`: an intent as any other, which a policy must let people approve.
+//! `emergency declare`: an intent as any other, which a policy must let people approve. `emergency
+//! end`: what was opened is closed before its time, by whoever may halt.
 
 use countersign_core::encoding::escaped;
 use serde_json::{Value, json};
@@ -7,10 +8,13 @@ use crate::args::{DeclareArgs, EmergencyArgs, EmergencyCommand};
 use crate::exit::{Exit, Failure};
 use crate::gate_link::{call, tell_recorded, trust_of};
 use crate::identity::Identity;
+use crate::switch;
 
 pub(crate) async fn run(args: EmergencyArgs) -> Result<Exit, Failure> {
-    let EmergencyCommand::Declare(args) = args.command;
-    declare(&args).await
+    match args.command {
+        EmergencyCommand::Declare(args) => declare(&args).await,
+        EmergencyCommand::End(args) => switch::end_emergency(&args).await,
+    }
 }
 
 async fn declare(args: &DeclareArgs) -> Result<Exit, Failure> {

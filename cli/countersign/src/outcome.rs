@@ -29,19 +29,27 @@ pub(crate) async fn run(args: OutcomeArgs) -> Result<Exit, Failure> {
     match args.output {
         Output::Human => {
             let at = path.map(|path| format!(", {}", shown(&path))).unwrap_or_default();
-            println!("{matched} at index {index}{at}");
+            let codes = reported.codes.join(", ");
+            let codes = if codes.is_empty() { codes } else { format!(", {}", escaped(&codes)) };
+            println!("{matched}{codes} at index {index}{at}");
         }
         Output::Jsonl => println!(
             "{}",
             object!({
                 "match": matched,
+                "codes": reported.codes,
                 "index": index,
                 "evidence": path.map(|path| path.display().to_string()),
             })
         ),
     }
     match matched {
-        "match" | "indeterminate" => Ok(Exit::Success),
+        "match" | "indeterminate" if reported.codes.is_empty() => Ok(Exit::Success),
+        "match" | "indeterminate" => Err(Failure::invalid(format!(
+            "what was done is as approved, but not by whom or when (countersign explain {}), and \
+             is recorded so.",
+            escaped(&reported.codes.join(", "))
+        ))),
         "mismatch" => Err(Failure::invalid(
             "what was done is not what was approved, and is recorded so (countersign explain \
              DIGEST_MISMATCH).",

@@ -5,7 +5,7 @@ use countersign_core::encoding::escaped;
 use countersign_proto::v1;
 use serde_json::{Value, json};
 
-use crate::args::{GateConnection, HaltArgs, Mode, ModeArgs, Output, ScopeArgs, StatusArgs};
+use crate::args::{EndArgs, GateConnection, HaltArgs, Mode, ModeArgs, Output, ScopeArgs, StatusArgs};
 use crate::exit::{Exit, Failure};
 use crate::gate_link::{call, tell_recorded, trust_of};
 use crate::identity::Identity;
@@ -39,6 +39,12 @@ pub(crate) async fn mode(args: ModeArgs) -> Result<Exit, Failure> {
     change_to(change, said, &args.reason, &args.connection, args.out.as_ref()).await
 }
 
+pub(crate) async fn end_emergency(args: &EndArgs) -> Result<Exit, Failure> {
+    let change = Switch::EndEmergency;
+    let said = "the emergency is over";
+    change_to(change, said, &args.reason, &args.connection, args.out.as_ref()).await
+}
+
 fn scope(args: &ScopeArgs) -> Result<(Scope, String), Failure> {
     match (&args.actor, &args.session, args.tenant) {
         (Some(actor), None, false) => {
@@ -65,7 +71,11 @@ async fn change_to(
     let identity = Identity::read(&connection.identity)?;
     let trust = trust_of(&identity, connection.trust.as_ref())?;
     let client = call(&identity, &connection.gate, trust).await?;
-    let Some(notice) = client.switch(change, reason).await? else {
+    let switched = client.switch(change, reason).await?;
+    if !switched.note.is_empty() {
+        eprintln!("countersign: {}", escaped(&switched.note));
+    }
+    let Some(notice) = switched.evidence else {
         println!("{said}, not yet recorded");
         eprintln!(
             "countersign: it holds already. The gate can't reach the ledger, and logs it when it \

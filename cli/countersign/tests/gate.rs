@@ -216,6 +216,7 @@ fn calls_say_that_the_gate_does_not_answer() {
         &["resume", "--tenant", reason[0], reason[1]],
         &["mode", "shadow", reason[0], reason[1]],
         &["status"],
+        &["emergency", "end", reason[0], reason[1]],
         &[
             "emergency",
             "declare",
@@ -254,6 +255,7 @@ fn wrong_usage_is_said_before_anything_is_called() {
         &["halt", "--actor", "a", "--reason", " "],
         &["mode", "off", reason[0], reason[1]],
         &["emergency", "declare", "--minutes", "0", "--actor", "a", "--resource", "a:b"],
+        &["emergency", "end"],
     ] {
         let arguments = [command, &["--gate", NOWHERE, "--identity", &pep]].concat();
         let output = countersign(&arguments);

@@ -117,12 +117,15 @@ pub enum State {
     Expired,
     /// It was approved, and the approve was taken back.
     Voided,
-    /// It was voided, and done all the same.
+    /// What was done is not what was approved, or not then: voided before, another effect, a second
+    /// one, or one after the permit's end.
     Diverged,
+    /// It was judged in shadow mode, with no consequence.
+    Observed,
 }
 
 impl State {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Refused,
         Self::Waiting,
         Self::Approved,
@@ -131,6 +134,7 @@ impl State {
         Self::Expired,
         Self::Voided,
         Self::Diverged,
+        Self::Observed,
     ];
 
     /// As the wire spells it.
@@ -144,6 +148,7 @@ impl State {
             Self::Expired => "expired",
             Self::Voided => "voided",
             Self::Diverged => "diverged",
+            Self::Observed => "observed",
         }
     }
 
@@ -207,6 +212,8 @@ pub struct EffectReport {
 pub struct Reported {
     /// `match`, `mismatch`, `indeterminate` or `orphan`.
     pub r#match: String,
+    /// What is wrong besides the effect: `LATE`, `OTHER_REPORTER`.
+    pub codes: Vec<String>,
     /// Its record.
     pub evidence: EvidenceItem,
 }
@@ -262,6 +269,19 @@ pub enum Switch {
     Resume(Scope),
     /// `enforce` or `shadow`.
     Mode(String),
+    /// End the emergency that is open.
+    EndEmergency,
+}
+
+/// What a change led to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Switched {
+    /// The notice on record; `None` while what holds already waits to be recorded.
+    pub evidence: Option<EvidenceItem>,
+    /// What the gate has to say of it, by its word: a halt of an actor that nobody knows. May be
+    /// empty.
+    pub note: String,
 }
 
 /// A connection to a gate service that returns only what it has verified. Clones share it.
@@ -386,21 +406,22 @@ impl GateClient {
         )
     }
 
-    /// Halts, resumes, or changes the mode. `None` while a halt, which holds already, waits to be
-    /// recorded.
-    pub async fn switch(&self, change: Switch, reason: &str) -> Called<Option<EvidenceItem>> {
+    /// Halts, resumes, changes the mode, or ends an emergency.
+    pub async fn switch(&self, change: Switch, reason: &str) -> Called<Switched> {
         use v1::switch_request::Change;
         let change = match change {
             Switch::Halt(scope) => Change::Halt(scope.into()),
             Switch::Resume(scope) => Change::Resume(scope.into()),
             Switch::Mode(mode) => Change::Mode(mode),
+            Switch::EndEmergency => Change::EndEmergency(true),
         };
         let message = v1::SwitchRequest { change: Some(change), reason: reason.to_owned() };
         let answer = self.call(self.grpc.clone().switch(self.request(message))).await?;
-        if answer.evidence.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(self.verifier.evidence(answer.evidence, &[Kind::Notice])?))
+        let v1::SwitchResponse { evidence, note } = answer;
+        let evidence = (!evidence.is_empty())
+            .then(|| self.verifier.evidence(evidence, &[Kind::Notice]))
+            .transpose()?;
+        Ok(Switched { evidence, note })
     }
 
     /// How the gate stands, by its word.

@@ -56,7 +56,7 @@ pub use error::{ClientError, HeadConflict, MemoryFault};
 pub use gate::{Gate, GateIdentity, Retry};
 pub use gate_service::{
     Action, Answered, Authorised, EffectReport, GateCallError, GateClient, Judged, Permit, Reason,
-    Reported, Requires, Scope, State, Switch,
+    Reported, Requires, Scope, State, Switch, Switched,
 };
 pub use heads::VerifiedHead;
 pub use policy::{PolicyOwner, PolicyTexts, PolicyVersion};

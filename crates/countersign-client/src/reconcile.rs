@@ -20,8 +20,11 @@ countersign_core::registry! {
 
     Diverged "DIVERGED" "An approval was voided, and its action was done all the same." "Undo or accept the effect, and find out why the executor acted without the gate's answer.";
     OutcomeWithoutApproval "OUTCOME_WITHOUT_APPROVAL" "An effect was reported under a verdict that is no approval, or under a permit that no approval carries." "Find out who acted, undo or accept the effect, and take the path that bypassed the gate away.";
+    SecondEffect "SECOND_EFFECT" "A permit was used again: an effect was reported after the one that it covers." "Find out who acted twice, undo or accept the effect, and have the executor use each permit once.";
     OrphanEffect "ORPHAN_EFFECT" "An effect was reported that no verdict covers." "Find out who acted, undo or accept the effect, and put the gate before that path.";
     DigestMismatch "DIGEST_MISMATCH" "What was done is not what was approved." "Compare the effect with the verdict's parameters, and undo what goes beyond them.";
+    Late "LATE" "An effect was observed after the end of its permit." "Find out why the executor acted so late, and whether what it relied on was still true.";
+    OtherReporter "OTHER_REPORTER" "An executor reported an effect under a permit that is another one's." "Find out how the permit came to it, and name the executor as audience when its permit is asked for.";
     ApprovalWithoutOutcome "APPROVAL_WITHOUT_OUTCOME" "A permit has expired, and nobody reported what became of it." "Ask the executor, look at the system that it acts on, and report the outcome.";
     SupervisionOpen "SUPERVISION_OPEN" "A supervised action has expired, and no verdict answers it." "Look whether the gate runs: it refuses what expires.";
     GateSilent "GATE_SILENT" "A gate has recorded nothing, not even a heartbeat, for longer than allowed." "Look whether the gate and its ledger run, and whether the callers still ask it.";
@@ -61,6 +64,12 @@ impl Known {
 
     fn time(&self, field: &str, name: &str) -> Option<Micros> {
         Micros::parse(self.member(field, name)?)
+    }
+
+    /// What the gate found wrong with an outcome.
+    fn codes(&self) -> impl Iterator<Item = &str> {
+        let codes = self.view.get("detail").and_then(|detail| detail.get("codes")?.as_array());
+        codes.into_iter().flatten().filter_map(Value::as_str)
     }
 
     /// An outcome that tells of something done, or perhaps done.
@@ -185,7 +194,8 @@ impl<'r> Index<'r> {
         }
         let mut matters = Vec::new();
         if outcome.view.str("match") == Some("orphan") {
-            matters.push(Matter::OrphanEffect);
+            let second = outcome.codes().any(|code| code == Matter::SecondEffect.as_str());
+            matters.push(if second { Matter::SecondEffect } else { Matter::OrphanEffect });
         } else {
             let named = outcome.view.str("verdict").and_then(|root| self.verdicts.get(root));
             matters.extend(named.map_or(Some(Matter::OutcomeWithoutApproval), |verdict| {
@@ -200,6 +210,8 @@ impl<'r> Index<'r> {
             if !corrected && (differs || outcome.view.str("match") == Some("mismatch")) {
                 matters.push(Matter::DigestMismatch);
             }
+            matters.extend(named.and_then(|verdict| late(outcome, verdict)));
+            matters.extend(named.and_then(|verdict| other_reporter(outcome, verdict)));
         }
         found.extend(matters.into_iter().map(|matter| Finding::new(matter, outcome, None)));
     }
@@ -217,6 +229,22 @@ impl<'r> Index<'r> {
         // Done before it was voided (LIFE-8 forbids such a void) or after: both are on record.
         self.is_voided(verdict).then_some(Matter::Diverged)
     }
+}
+
+/// Whether something was done after the end of its permit. That it was undone may be seen later.
+fn late(outcome: &Known, verdict: &Known) -> Option<Matter> {
+    let ended = verdict.time("permit", "not_after")?;
+    let observed = outcome.view.str("observed_at").and_then(Micros::parse)?;
+    (observed > ended && outcome.view.str("result") != Some("reverted")).then_some(Matter::Late)
+}
+
+/// Whether the executor that reported is not the one that the permit is for, by the gate's word on
+/// who it was; other makers of records may not say.
+fn other_reporter(outcome: &Known, verdict: &Known) -> Option<Matter> {
+    let audience = verdict.member("permit", "audience")?;
+    let reporter = outcome.member("detail", "reporter")?;
+    let is_executor = outcome.view.str("attested_by") == Some("executor");
+    (is_executor && reporter != audience).then_some(Matter::OtherReporter)
 }
 
 /// Gates whose newest record is too old, whatever the number of their streams.

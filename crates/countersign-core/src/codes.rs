@@ -215,6 +215,7 @@ registry! {
     ApprovalReplayed "APPROVAL_REPLAYED" "An approval with this nonce was taken already." "Sign a new approval with a nonce of its own.";
     PermitReplayed "PERMIT_REPLAYED" "Another effect was reported for this permit already; this one is logged as an orphan." "Use a permit once, and find out who acted twice.";
     PolicyInvalid "POLICY_INVALID" "The policy set or its schema does not pass the lint." "Mend every fault that is named; countersign policy lint finds them without a gate.";
+    PolicyVersionTaken "POLICY_VERSION_TAKEN" "This version of the policy is another text already, and stays it." "Give the new text a version of its own.";
     GrantMalformed "GRANT_MALFORMED" "The grant's terms are not as spec/policy.md has them." "Compare them with GRT-1 there.";
     GrantLate "GRANT_LATE" "The grant is for a session that has asked for something already." "Issue grants before their session starts; begin a new session.";
     GrantExists "GRANT_EXISTS" "A grant of this id is held already, and grants are never changed." "Use a new grant_id.";

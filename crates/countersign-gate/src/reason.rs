@@ -16,6 +16,7 @@ countersign_core::registry! {
     // What decides.
     PolicyMissing "POLICY_MISSING" "No policy version is active." "Activate one with countersign policy activate.";
     PolicyInvalid "POLICY_INVALID" "The policy version has faults." "Mend every fault that countersign policy lint names.";
+    PolicyChanged "POLICY_CHANGED" "Another policy came into force before the approve was in the log." "Ask again with a new action_id: the new policy decides.";
     PolicyError "POLICY_ERROR" "A policy failed while it was evaluated, so nothing can be said to be allowed." "Mend the policy that is named; the verdict's errors say what failed.";
     NoAuthority "NO_AUTHORITY" "No policy permits this." "Have the policy's owner permit it, or don't do it: people can release authority, not make it.";
     DirectoryMissing "DIRECTORY_MISSING" "The tenant's directory can't be read." "Mend the file that the gate's log names.";
@@ -52,6 +53,7 @@ countersign_core::registry! {
     ApprovalSamePerson "APPROVAL_SAME_PERSON" "This person or this key has answered already." "Ask somebody else, with a key of their own.";
 
     // Permits.
+    PermitsFull "PERMITS_FULL" "As many permits are out without an outcome as the gate remembers." "Have executors report what they did, or raise [gate] permits_max.";
     PermitReplayed "PERMIT_REPLAYED" "Another effect was already reported for this permit." "Each permit covers one effect; the new one is recorded as an orphan.";
 }
 

@@ -133,6 +133,7 @@ pub fn grpc_code(code: Code) -> tonic::Code {
         | Code::ActionRepeated
         | Code::ApprovalReplayed
         | Code::PermitReplayed
+        | Code::PolicyVersionTaken
         | Code::GrantExists => tonic::Code::AlreadyExists,
         Code::StreamHalted => tonic::Code::Aborted,
         // The same bytes may be right at another time, or after another record.

@@ -145,8 +145,12 @@ impl<S> Admission<S> {
         if rpc.is_some_and(|rpc| rpc.reach(role) == Reach::Never) {
             return Err(Refusal::from(Code::PermissionDenied));
         }
-        if rpc.is_some() && self.shared.drain.has_started() {
-            return Err(Refusal::from(Code::LedgerStopping));
+        if let Some(method) = rpc.filter(|_| self.shared.drain.has_started()) {
+            let code = match method {
+                Method::Ledger(_) => Code::LedgerStopping,
+                Method::Gate(_) => Code::GateStopping,
+            };
+            return Err(Refusal::from(code));
         }
         let place = Arc::clone(&self.shared.room).try_acquire_owned();
         let place = place.map_err(|_| Refusal::from(Code::Overloaded))?;

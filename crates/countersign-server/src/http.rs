@@ -36,6 +36,9 @@ pub enum Readiness {
     Starting,
     /// It serves.
     Ready,
+    /// It serves, and what it serves is refusals: why, for a gate. It stays in service, since a
+    /// refusal on record is worth more than a connection that nobody takes.
+    Refusing(&'static str),
     /// A write failed: it takes nothing until it is started again, and still answers who reads.
     Poisoned,
     /// It drains.
@@ -47,6 +50,7 @@ impl Readiness {
         match self {
             Self::Starting => "starting\n",
             Self::Ready => "ready\n",
+            Self::Refusing(why) => why,
             Self::Poisoned => "poisoned: a write failed, restart after mending the disk\n",
             Self::Stopping => "stopping\n",
         }
@@ -89,7 +93,7 @@ pub async fn serve(
 async fn readyz(State(probes): State<Probes>) -> Response {
     let readiness =
         if probes.drain.has_started() { Readiness::Stopping } else { *probes.readiness.borrow() };
-    let status = if readiness == Readiness::Ready {
+    let status = if matches!(readiness, Readiness::Ready | Readiness::Refusing(_)) {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE

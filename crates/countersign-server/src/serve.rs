@@ -209,7 +209,9 @@ async fn follow<S: NamedService>(
     mut drain: Drain,
 ) {
     loop {
-        if *readiness.borrow_and_update() == Readiness::Ready && !drain.has_started() {
+        let now = *readiness.borrow_and_update();
+        let serves = matches!(now, Readiness::Ready | Readiness::Refusing(_));
+        if serves && !drain.has_started() {
             health.set_serving::<S>().await;
         } else {
             health.set_not_serving::<S>().await;

@@ -238,6 +238,20 @@ pub(crate) struct EmergencyArgs {
 pub(crate) enum EmergencyCommand {
     /// Ask for an emergency: people must approve it, it ends by itself, and all of it is recorded.
     Declare(DeclareArgs),
+    /// End the emergency that is open, before it ends by itself.
+    End(EndArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct EndArgs {
+    /// Why, for the record.
+    #[arg(long)]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) connection: GateConnection,
+    /// Folder for the evidence file.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Args)]

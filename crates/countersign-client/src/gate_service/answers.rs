@@ -165,7 +165,7 @@ impl Verifier {
             }
             says(view, "effect_digest", &asked.effect_digest)?;
         }
-        Ok(Reported { r#match: answer.r#match, evidence })
+        Ok(Reported { r#match: answer.r#match, codes: answer.codes, evidence })
     }
 }
 

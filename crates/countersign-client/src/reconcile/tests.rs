@@ -15,6 +15,8 @@ use super::*;
 /// Half past twelve, after everything in the tables has expired.
 const NOW: &str = "2026-11-23T12:30:00.000000Z";
 const LOGGED: &str = "2026-11-23T12:29:00.000000Z";
+/// Before the end of every permit in the tables.
+const IN_TIME: &str = "2026-11-23T12:04:00.000000Z";
 const QUIET_US: u64 = 300_000_000;
 const ID: &str = "019ab000-0000-7000-8000-000000000001";
 
@@ -24,7 +26,7 @@ fn record(index: u64, kind: Kind, said: &Value) -> Known {
         "type": kind.as_str(), "tenant": "acme", "gate": "prod-1", "stream": "0".repeat(32),
         "seq": index, "prev": "1".repeat(64), "recorded_at": LOGGED, "software": "test",
         "action": "x:Do", "action_id": ID, "action_digest": "a".repeat(64), "mode": "enforce",
-        "attested_by": "executor", "observed_at": LOGGED, "about": "heartbeat",
+        "attested_by": "executor", "observed_at": IN_TIME, "about": "heartbeat",
     })
     .as_object()
     .unwrap()
@@ -136,6 +138,54 @@ fn a_mismatch_is_found_whatever_the_record_calls_it() {
     }
     let unknown = json!({"effect_digest": null, "match": "indeterminate"});
     assert_eq!(found(&[approved.clone(), outcome(2, &approved, &unknown)]), []);
+}
+
+// An outcome after the permit's end was once answered "match", and nothing else showed it.
+#[test]
+fn what_was_done_after_the_permit_s_end_is_found() {
+    let approved = approve(1);
+    let at = |observed: &str, result: &str| {
+        let more = json!({"observed_at": observed, "result": result});
+        found(&[approved.clone(), outcome(2, &approved, &more)])
+    };
+    assert_eq!(at("2026-11-23T12:05:00.000000Z", "executed"), []);
+    for result in ["executed", "failed", "unknown"] {
+        assert_eq!(at("2026-11-23T12:05:00.000001Z", result), [(Matter::Late, 2)], "{result}");
+    }
+    // That it was undone, or never done, may be seen later.
+    for result in ["reverted", "not_executed"] {
+        assert_eq!(at("2026-11-23T12:09:00.000000Z", result), [], "{result}");
+    }
+}
+
+#[test]
+fn a_permit_in_another_s_hands_is_found() {
+    let approved = approve(1);
+    let by = |reporter: &str, side: &str| {
+        let detail = json!({"reporter": reporter, "codes": [], "reported": null});
+        let more = json!({"detail": detail, "attested_by": side});
+        found(&[approved.clone(), outcome(2, &approved, &more)])
+    };
+    assert_eq!(by("pep", "executor"), []);
+    assert_eq!(by("pep-2", "executor"), [(Matter::OtherReporter, 2)]);
+    // A system of record is nobody's audience.
+    assert_eq!(by("ticketing", "system_of_record"), []);
+}
+
+#[test]
+fn a_second_effect_is_told_from_one_of_nobody_s() {
+    let approved = approve(1);
+    let done = outcome(2, &approved, &json!({}));
+    let orphan = |codes: Value| {
+        let more = json!({
+            "match": "orphan", "verdict": null, "permit": null,
+            "detail": {"codes": codes, "reporter": "pep"},
+        });
+        found(&[approved.clone(), done.clone(), outcome(3, &approved, &more)])
+    };
+    assert_eq!(orphan(json!(["SECOND_EFFECT"])), [(Matter::SecondEffect, 3)]);
+    assert_eq!(orphan(json!(["LATE"])), [(Matter::OrphanEffect, 3)]);
+    assert_eq!(orphan(json!("SECOND_EFFECT")), [(Matter::OrphanEffect, 3)]);
 }
 
 #[test]

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use countersign_core::cert::{Role, SpiffeId};
 use countersign_core::codes::Code;
-use countersign_core::encoding::{b64, hex};
+use countersign_core::encoding::{Micros, b64, hex};
+use countersign_core::json::quoted;
 use countersign_core::kinds::Kind;
 use countersign_gate::{ENGINE, GateCode, Policy, Terms};
 use countersign_proto::errors::Refusal;
 use countersign_proto::v1;
 use countersign_proto::v1::{scope, switch_request};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::core::GateCore;
 use super::people::{chain_of, check_person, leaf_digest};
-use super::rows::{About, Change, GrantRow, OutboxRow, PolicyRow, ScopeRow, UsedRow};
+use super::rows::{About, Change, EmergencyRow, GrantRow, OutboxRow, PolicyRow, ScopeRow, UsedRow};
 use super::shared::outbox_row;
 use super::state::StateError;
 use super::supervise::{drafted, failed, gate_refusal};
@@ -47,6 +48,7 @@ impl GateCore {
         caller: &SpiffeId,
         request: v1::ActivatePolicyRequest,
     ) -> Result<v1::Recorded, Refusal> {
+        self.shared.check_running()?;
         let name = |text: &str| (1..=NAME_BYTES_MAX).contains(&text.len());
         if !name(&request.policy_id) || !name(&request.version) {
             return Err(malformed("policy_id"));
@@ -81,6 +83,10 @@ impl GateCore {
         let draft = self.shared.draft(Kind::Policy, &json, chain).map_err(|e| drafted(&e))?;
         check_person(&self.shared, &draft, caller, &[Role::PolicyAdmin], "owner", now)
             .map_err(Refusal::from)?;
+        // One at a time for a name, so that no two texts become one version.
+        let turn = self.turn(&format!("policy {}", request.policy_id), deadline).await;
+        let _turn = turn.ok_or_else(unavailable)?;
+        self.check_version(&request.policy_id, &request.version, &policy)?;
         // The ledger takes the record of texts that it holds (KIND-8).
         let client = self.shared.client().ok_or_else(unavailable)?;
         let put = timeout_at(deadline, client.put_blob(blob(&policy))).await;
@@ -99,6 +105,45 @@ impl GateCore {
         Ok(v1::Recorded { evidence: at.evidence })
     }
 
+    /// A version, once logged, is one text for good: what is said of it is said of that.
+    fn check_version(&self, id: &str, version: &str, policy: &Policy) -> Result<(), Refusal> {
+        let digest = hex(&policy.digest());
+        let of_row = |row: &PolicyRow| {
+            let texts =
+                row.policy_text == policy.policy_text() && row.schema_text == policy.schema_text();
+            (row.id == id && row.version == version && !texts)
+                .then(|| Policy::load(&row.policy_text, &row.schema_text).ok())
+                .flatten()
+        };
+        let find = |tx: &redb::ReadTransaction| {
+            let mut held = tables::version(tx, id, version)?;
+            if held.is_none() {
+                // What is on its way to the log holds its name as well, and so does what an earlier
+                // version of this program left as the active one.
+                let mut rows: Vec<PolicyRow> = tables::policy(tx)?.into_iter().collect();
+                for (_, row) in tables::outbox(tx, 0, usize::MAX)? {
+                    if let About::Policy(row) = row.about {
+                        rows.push(row);
+                    }
+                }
+                held = rows.iter().find_map(of_row).map(|policy| hex(&policy.digest()));
+            }
+            Ok(held)
+        };
+        match self.shared.state.read(find).map_err(failed)? {
+            Some(held) if held != digest => Err(Refusal::new(
+                Code::PolicyVersionTaken,
+                format!(
+                    "version {} of {} is the policy with the digest {held} \
+                     and stays it; give this one ({digest}) a version of its own",
+                    quoted(version),
+                    quoted(id)
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes a grant, once its signed record is in the log. Errors: those of
     /// `GateService.IssueGrant`.
     pub async fn issue_grant(
@@ -106,6 +151,7 @@ impl GateCore {
         caller: &SpiffeId,
         request: v1::IssueGrantRequest,
     ) -> Result<v1::Recorded, Refusal> {
+        self.shared.check_running()?;
         let deadline = Instant::now() + self.shared.settings.answer_timeout();
         let v1::IssueGrantRequest { grant_id, terms, signature, chain } = request;
         if !countersign_core::encoding::is_name(&grant_id) {
@@ -157,8 +203,9 @@ impl GateCore {
         Ok(v1::Recorded { evidence: at.evidence })
     }
 
-    /// Halts, resumes or changes the mode. A halt holds before this is ready, logged or not; the
-    /// rest once it is in the log. Errors: `REQUEST_MALFORMED`, `EVIDENCE_UNAVAILABLE`.
+    /// Halts, resumes, changes the mode or ends an emergency. A halt and the end of an emergency
+    /// hold before this is ready, logged or not; the rest once it is in the log. Errors:
+    /// `REQUEST_MALFORMED`, `EVIDENCE_UNAVAILABLE`, `NOT_FOUND` (no emergency is open).
     pub async fn switch(
         &self,
         caller: &SpiffeId,
@@ -170,28 +217,95 @@ impl GateCore {
         }
         let by = json!({ "role": caller.role().to_string(), "id": caller.name() });
         let change = request.change.ok_or_else(|| malformed("change"))?;
-        let (event, what, change, halt) = match change {
+        let notice = |about, detail: Value, change| {
+            let draft = self.shared.notice(about, &detail).map_err(|error| drafted(&error))?;
+            Ok::<_, Refusal>(outbox_row(&draft, About::Notice(change)))
+        };
+        let said = |event, what| json!({ "event": event, "what": what, "by": by, "reason": request.reason });
+        let mut note = String::new();
+        let evidence = match change {
             switch_request::Change::Halt(scope) => {
                 let scope = scope_of(scope)?;
-                ("halt", shown(&scope), None, Some(scope))
+                let row = notice("mode", said("halt", shown(&scope)), None)?;
+                note = self.unknown_actor(&scope);
+                self.halt(scope, row, deadline).await?
             }
-            switch_request::Change::Resume(scope) => {
-                let scope = scope_of(scope)?;
-                ("resume", shown(&scope), Some(Change::Resume(scope)), None)
+            switch_request::Change::EndEmergency(true) => {
+                let open = self.shared.live.emergency();
+                let open = open.filter(|open| self.shared.host.now().0 < open.until);
+                let open = open.ok_or_else(|| {
+                    Refusal::new(Code::NotFound, "no emergency is open: there is none to end")
+                })?;
+                let detail = json!({
+                    "event": "closed", "verdict": open.verdict, "until": Micros(open.until).format(),
+                    "by": by, "reason": request.reason,
+                });
+                let row = notice("break_glass", detail, None)?;
+                self.end_emergency(open, row, deadline).await?
             }
-            switch_request::Change::Mode(mode) if mode == "enforce" || mode == "shadow" => {
-                ("mode", json!(mode), Some(Change::Mode(mode)), None)
+            change => {
+                self.shared.check_running()?;
+                let (event, what, change) = match change {
+                    switch_request::Change::Resume(scope) => {
+                        let scope = scope_of(scope)?;
+                        ("resume", shown(&scope), Change::Resume(scope))
+                    }
+                    switch_request::Change::Mode(mode) if mode == "enforce" || mode == "shadow" => {
+                        ("mode", json!(mode), Change::Mode(mode))
+                    }
+                    switch_request::Change::Mode(_) => return Err(malformed("mode")),
+                    _ => return Err(malformed("change")),
+                };
+                let row = notice("mode", said(event, what), Some(change))?;
+                self.log(row, deadline).await?.evidence
             }
-            switch_request::Change::Mode(_) => return Err(malformed("mode")),
         };
-        let detail = json!({ "event": event, "what": what, "by": by, "reason": request.reason });
-        let draft = self.shared.notice("mode", &detail).map_err(|error| drafted(&error))?;
-        let row = outbox_row(&draft, About::Notice(change));
-        let evidence = match halt {
-            Some(scope) => self.halt(scope, row, deadline).await?,
-            None => self.log(row, deadline).await?.evidence,
+        Ok(v1::SwitchResponse { evidence, note })
+    }
+
+    /// What is to be said of a halt that may miss whom it means: it covers an id, known or not.
+    fn unknown_actor(&self, scope: &ScopeRow) -> String {
+        let ScopeRow::Actor(id) = scope else { return String::new() };
+        match self.shared.live.knows_actor(id) {
+            Ok(true) => String::new(),
+            Ok(false) => {
+                "no such actor is known to the directory; the halt holds all the same".to_owned()
+            }
+            Err(_) => "the directory can't be read, so that nothing says whether there is such an \
+                       actor; the halt holds all the same"
+                .to_owned(),
+        }
+    }
+
+    /// Ends the emergency that is open: in memory at once, then durably with its notice.
+    async fn end_emergency(
+        &self,
+        open: EmergencyRow,
+        row: OutboxRow,
+        deadline: Instant,
+    ) -> Result<String, Refusal> {
+        self.shared.live.close_emergency();
+        let (ticket, stub) = ticket();
+        let shared = Arc::clone(&self.shared);
+        let write = move |tx: &redb::WriteTransaction| {
+            // Ended by somebody else, by the clock or by another emergency meanwhile: it is told of.
+            if tables::emergency(tx)?.as_ref() != Some(&open) {
+                return Ok::<_, StateError>(());
+            }
+            tables::put_emergency(tx, None)?;
+            let room = Room::Own(shared.settings.outbox_max);
+            if let Some(number) = tables::enqueue(tx, &row, room)? {
+                shared.tickets.insert(number, ticket);
+            }
+            Ok(())
         };
-        Ok(v1::SwitchResponse { evidence })
+        self.shared.state.write(write).await.map_err(failed)?;
+        self.shared.live.reload(&self.shared.state).map_err(failed)?;
+        self.shared.work.notify_one();
+        match stub.fate(deadline).await {
+            Some(Fate::Logged(at)) => Ok(at.evidence),
+            _ => Ok(String::new()),
+        }
     }
 
     /// Puts a halt in force: in memory at once, then durably with its notice, which is logged when
@@ -249,9 +363,7 @@ impl GateCore {
             policy_version: name.map(|name| name.version.clone()).unwrap_or_default(),
             policy_digest: name.map(|name| hex(&name.digest)).unwrap_or_default(),
             halts: halts.into_iter().map(scope_to_wire).collect(),
-            emergency_until: emergency
-                .map(|open| countersign_core::encoding::Micros(open.until).format())
-                .unwrap_or_default(),
+            emergency_until: emergency.map(|open| Micros(open.until).format()).unwrap_or_default(),
             outbox,
             waiting,
             ledger_reachable: shared.is_reachable(),
@@ -288,7 +400,7 @@ fn scope_to_wire(row: ScopeRow) -> v1::Scope {
     v1::Scope { of: Some(of) }
 }
 
-fn shown(scope: &ScopeRow) -> serde_json::Value {
+fn shown(scope: &ScopeRow) -> Value {
     match scope {
         ScopeRow::Actor(id) => json!({ "actor": id }),
         ScopeRow::Session(name) => json!({ "session": name }),

@@ -1,15 +1,16 @@
 //! What a record's being in the log leads to: in one write with its leaving the outbox, so that
 //! both are durable or neither is.
 
-use countersign_client::LoggedRecord;
+use countersign_client::{EvidenceItem, LoggedRecord};
 use countersign_core::codes::{Code, Fault};
-use countersign_core::encoding::Micros;
+use countersign_core::encoding::{Micros, hex};
 use countersign_core::evidence::Evidence;
-use countersign_gate::{Decision, GateCode, Outcome};
+use countersign_gate::{Decision, GateCode, Outcome, Reason};
 use redb::WriteTransaction;
 use serde_json::json;
 
-use super::live;
+use super::live::{self, Loaded};
+use super::outcome;
 use super::rows::{
     About, ActionRow, ActionState, ApprovalRow, Change, Charge, EmergencyRow, GrantRow, LoggedRow,
     OutboxRow, OutcomeRow, Part, PolicyRow, SaidRow, Signal, SuperviseRow, VerdictAbout,
@@ -20,6 +21,9 @@ use super::tables::{self, Room};
 
 /// The verb whose approve opens an emergency.
 pub(crate) const EMERGENCY_VERB: &str = "gate:emergency";
+/// Why an approve is taken back that was decided under a policy which another one had replaced when
+/// the log took it.
+pub(crate) const POLICY_CHANGED: &str = "POLICY_CHANGED";
 /// Microseconds of a minute.
 const MINUTE_US: u64 = 60_000_000;
 
@@ -28,8 +32,6 @@ const MINUTE_US: u64 = 60_000_000;
 pub(crate) enum Effect {
     /// A reservation has ended: spent, or given back.
     Released { charge: Charge, spent: bool },
-    /// A policy version is active.
-    Policy(Box<PolicyRow>),
     /// Halts, mode or emergency are others.
     Reload,
     /// A supervision is to be looked at again.
@@ -69,8 +71,25 @@ impl<'a> Logged<'a> {
             index: record.index().0,
             at: record.entry().logged_at,
             root: full.root().hex(),
-            seed: countersign_core::encoding::hex(full.seed()),
+            seed: hex(full.seed()),
             values: full.values().to_vec(),
+        })
+    }
+
+    /// What the ledger's evidence has proven of a record that this process did not send. None where
+    /// the file is of another record.
+    pub(crate) fn found(number: u64, row: &'a OutboxRow, item: &EvidenceItem) -> Option<Self> {
+        let place = row.place.as_ref()?;
+        let (root, entry) = (item.report.facts.root?, item.report.facts.entry?);
+        Some(Self {
+            number,
+            row,
+            evidence: Evidence::parse(item.json.as_bytes()).ok()?,
+            index: item.index.0,
+            at: entry.logged_at,
+            root: root.hex(),
+            seed: place.seed.clone(),
+            values: row.values.clone(),
         })
     }
 
@@ -118,7 +137,14 @@ pub(crate) fn close(
             let row = alone();
             let policy = PolicyRow { logged: Some(row.clone()), ..policy.clone() };
             tables::put_policy(tx, Some(&policy))?;
-            effects.push(Effect::Policy(Box::new(policy)));
+            // In force from here on, for what stands behind it in this very write: the record is in
+            // the log, and where the write fails the gate is at its end.
+            let loaded = Loaded::of(&policy);
+            if let Ok(loaded) = &loaded {
+                let digest = hex(&loaded.name.digest);
+                tables::put_version(tx, &policy.id, &policy.version, &digest)?;
+            }
+            shared.live.set_policy(loaded);
             row
         }
         About::Grant(grant) => {
@@ -178,40 +204,90 @@ fn verdict(
         action.supervise = Some(SuperviseRow { values, seed, requires, logged });
     }
     action.said = said;
-    // A first verdict that lets something go on stands only if it is heard, and nobody stopped it
-    // meanwhile; if not, it is void, by a record of its own in the same write.
-    let stands = about.part != Part::First || about.said.outcome == "refuse" || {
-        let waited = shared.tickets.of(logged.number).is_some_and(|ticket| ticket.take());
-        waited && !shared.live.is_halted(&intent_of(&action))
-    };
-    if stands {
+    let taken_back = taken_back(shared, logged.number, about, &action);
+    let Some(reason) = taken_back else {
         action.state = about.then;
         tables::put_action(tx, &about.action_id, &action)?;
         // Nobody opens one alone, whatever a policy lets pass.
         if about.then == ActionState::Approved && about.part == Part::Final {
             emergency(shared, tx, &action, &row, effects)?;
         }
-    } else {
-        action.state = ActionState::Voiding;
-        void(shared, tx, &about.action_id, &action, &row, effects)?;
-        tables::put_action(tx, &about.action_id, &action)?;
-    }
+        return Ok(row);
+    };
+    void(shared, tx, &about.action_id, &mut action, reason, effects)?;
     Ok(row)
 }
 
-/// Puts the refuse of a verdict that nobody heard into the outbox.
+/// Why a verdict that is in the log does not stand. What lets something go on stands only as long
+/// as nobody has stopped it, and under the policy that is in force when the log takes it; and a
+/// first verdict only if it is heard.
+fn taken_back(
+    shared: &Shared,
+    number: u64,
+    about: &VerdictAbout,
+    action: &ActionRow,
+) -> Option<Reason> {
+    let approves = about.said.outcome == Outcome::Approve.as_str();
+    let may_go_on = match about.part {
+        Part::First => about.said.outcome != Outcome::Refuse.as_str(),
+        Part::Final => approves,
+        Part::Void => false,
+    };
+    if !may_go_on {
+        return None;
+    }
+    let heard =
+        about.part == Part::Final || shared.tickets.of(number).is_some_and(|ticket| ticket.take());
+    if shared.live.is_halted(&intent_of(action)) {
+        return Some(Reason::gate(GateCode::Halted));
+    }
+    if !heard {
+        return Some(Reason::gate(GateCode::EvidenceUnavailable));
+    }
+    // A supervise is decided again before anything comes of it (APR-3).
+    let now = shared.live.policy().ok().map(|loaded| hex(&loaded.name.digest));
+    (approves && about.policy.is_some() && about.policy != now).then(policy_changed)
+}
+
+/// The reason of a refuse that takes back what an earlier policy approved.
+pub(crate) fn policy_changed() -> Reason {
+    Reason {
+        policy: None,
+        code: POLICY_CHANGED.to_owned(),
+        text: Some("another policy came into force before the approve was in the log".to_owned()),
+    }
+}
+
+/// Takes back an approve that is in the log and that nobody was told of, by a write of its own:
+/// somebody pulled the kill switch after it was closed. False where it is no such approve any more.
+pub(crate) fn void_untold(
+    shared: &Shared,
+    tx: &WriteTransaction,
+    action_id: &str,
+) -> Result<bool, StateError> {
+    let Some(mut action) = tables::action(tx, action_id)? else { return Ok(false) };
+    if action.state != ActionState::Approved || action.open_permit().is_none() {
+        return Ok(false);
+    }
+    let mut effects = Vec::new();
+    void(shared, tx, action_id, &mut action, Reason::gate(GateCode::Halted), &mut effects)?;
+    Ok(true)
+}
+
+/// Puts the refuse of a verdict that does not stand into the outbox, and the action on its way.
 fn void(
     shared: &Shared,
     tx: &WriteTransaction,
     action_id: &str,
-    action: &ActionRow,
-    parent: &LoggedRow,
+    action: &mut ActionRow,
+    reason: Reason,
     effects: &mut Vec<Effect>,
 ) -> Result<(), StateError> {
+    action.state = ActionState::Voiding;
+    tables::put_action(tx, action_id, action)?;
+    let Some(parent) = action.said.logged.clone() else { return Ok(()) };
     let now = shared.host.now();
-    let halted = shared.live.is_halted(&intent_of(action));
-    let code = if halted { GateCode::Halted } else { GateCode::EvidenceUnavailable };
-    let decision = Decision::refuse(code);
+    let decision = Decision::refuse_for(reason);
     let drafted = root_of(&parent.root)
         .map(|root| shared.child_refuse(action_id, action, &decision, root, now));
     let draft = match drafted {
@@ -232,6 +308,7 @@ fn void(
         },
         said: said_refuse(&decision),
         charge: None,
+        policy: None,
     });
     let room = Room::Own(shared.settings.outbox_max);
     if tables::enqueue(tx, &outbox_row(&draft, about), room)?.is_none() {
@@ -293,7 +370,15 @@ fn emergency(
     let asked = intent.parameters().and_then(|all| all.get("minutes")?.as_u64()).unwrap_or(0);
     let most = shared.settings.emergency_max_s.saturating_mul(1_000_000);
     let span = asked.saturating_mul(MINUTE_US).min(most);
-    let until = countersign_core::encoding::Micros(shared.host.now().0.saturating_add(span));
+    let until = Micros(shared.host.now().0.saturating_add(span));
+    // One at a time: the log says of each when it ended.
+    if let Some(before) = tables::emergency(tx)? {
+        let detail = json!({
+            "event": "closed", "verdict": before.verdict, "until": Micros(before.until).format(),
+            "replaced_by": approve.root,
+        });
+        own_notice(shared, tx, "break_glass", &detail)?;
+    }
     let open = EmergencyRow { verdict: approve.root.clone(), until: until.0 };
     tables::put_emergency(tx, Some(&open))?;
     let detail = json!({ "event": "opened", "verdict": approve.root, "until": until.format() });
@@ -335,12 +420,13 @@ fn take_approval(
 fn take_outcome(
     tx: &WriteTransaction,
     action_id: &str,
-    outcome: &OutcomeRow,
+    told: &OutcomeRow,
     logged: &LoggedRow,
 ) -> Result<(), StateError> {
     let Some(mut action) = tables::action(tx, action_id)? else { return Ok(()) };
-    let covered = outcome.matches == "match" || outcome.matches == "indeterminate";
-    action.state = match (action.state, covered, outcome.result.as_str()) {
+    let fits = told.matches == "match" || told.matches == "indeterminate";
+    let covered = fits && !told.codes.iter().any(|code| code == outcome::LATE);
+    action.state = match (action.state, covered, told.result.as_str()) {
         (ActionState::Approved | ActionState::Executed, true, "executed" | "reverted") => {
             ActionState::Executed
         }
@@ -351,7 +437,7 @@ fn take_outcome(
         }
         (_, _, _) => ActionState::Diverged,
     };
-    action.outcomes.push(OutcomeRow { logged: Some(logged.clone()), ..outcome.clone() });
+    action.outcomes.push(OutcomeRow { logged: Some(logged.clone()), ..told.clone() });
     tables::put_action(tx, action_id, &action)
 }
 

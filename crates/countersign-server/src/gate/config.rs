@@ -33,6 +33,8 @@ pub struct GateSettings {
     pub permit_ttl_s: u64,
     /// Records that may wait to be logged; an intent that finds no room is refused.
     pub outbox_max: u64,
+    /// Permits that may be out without an outcome; what would be one more is refused.
+    pub permits_max: u64,
     /// Seconds of silence after which a heartbeat is logged.
     pub heartbeat_s: u64,
     /// Whether an attempt is put on record before it is judged.
@@ -56,6 +58,7 @@ impl Default for GateSettings {
             answer_timeout_ms: 2_000,
             permit_ttl_s: 300,
             outbox_max: 10_000,
+            permits_max: 100_000,
             heartbeat_s: 60,
             intent_first: false,
             emergency_max_s: 4 * 3_600,
@@ -81,6 +84,7 @@ impl GateSettings {
             ("gate.answer_timeout_ms", self.answer_timeout_ms, 10, 60_000, "10 to 60000"),
             ("gate.permit_ttl_s", self.permit_ttl_s, 1, 86_400, "1 to 86400 seconds"),
             ("gate.outbox_max", self.outbox_max, 1, 1_000_000, "1 to 1000000 records"),
+            ("gate.permits_max", self.permits_max, 1, 1_000_000, "1 to 1000000 permits"),
             ("gate.heartbeat_s", self.heartbeat_s, 1, 86_400, "1 to 86400 seconds"),
             ("gate.emergency_max_s", self.emergency_max_s, 60, 604_800, "60 to 604800 seconds"),
         ];

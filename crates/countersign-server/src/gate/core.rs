@@ -16,7 +16,7 @@ use countersign_proto::v1;
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::judge::{Asked, Judged};
+use super::judge::{Asked, Enqueued, permits_full};
 use super::rows::{ActionRow, ActionState, PermitRow, SaidRow, Signal};
 use super::shared::Shared;
 use super::state::StateError;
@@ -82,13 +82,14 @@ impl GateCore {
     }
 
     /// Judges an intent for the enforcement point `caller`. The permit is for `audience`, or where
-    /// that is empty for the caller. Errors: `REQUEST_MALFORMED`.
+    /// that is empty for the caller. Errors: `REQUEST_MALFORMED`, `GATE_STOPPING`.
     pub async fn evaluate(
         &self,
         caller: &str,
         intent: &str,
         audience: &str,
     ) -> Result<v1::EvaluateResponse, Refusal> {
+        self.shared.check_running()?;
         let malformed = |name| Refusal::from(Code::RequestMalformed.at_field(name));
         if intent.len() > INTENT_BYTES_MAX || !json::parse(intent).is_ok_and(|v| v.is_object()) {
             return Err(malformed("intent"));
@@ -132,67 +133,103 @@ impl GateCore {
         may_repeat: bool,
     ) -> (v1::EvaluateResponse, Vec<super::rows::ReasonRow>) {
         let deadline = Instant::now() + self.shared.settings.answer_timeout();
-        let answer = match self.turn(&asked.action_id, deadline).await {
-            None => Ok(self.unrecorded(&asked.action_id, GateCode::EvidenceUnavailable)),
-            Some(_turn) => self.answer_in_turn(&asked, may_repeat, deadline).await,
-        };
-        let mut answer = answer.unwrap_or_else(|error| {
+        let unavailable = || self.unrecorded(&asked.action_id, GateCode::EvidenceUnavailable);
+        let failed = |error: StateError| {
             tracing::error!(%error, "an intent could not be judged");
-            self.unrecorded(&asked.action_id, GateCode::EvidenceUnavailable)
-        });
-        // A kill switch comes before everything, what was said before it included.
+            (unavailable(), false)
+        };
+        let turn = self.turn(&asked.action_id, deadline).await;
+        let (mut answer, is_new) = match &turn {
+            None => (unavailable(), false),
+            Some(_) => {
+                self.answer_in_turn(&asked, may_repeat, deadline).await.unwrap_or_else(failed)
+            }
+        };
+        // A kill switch comes before everything, what was said before it included; and a permit
+        // that nobody has heard of yet is not kept for later.
         let said_so = |each: &super::rows::ReasonRow| each.code == GateCode::Halted.as_str();
         if self.shared.live.is_halted(&asked.intent) && !answer.said.reasons.iter().any(said_so) {
+            if is_new && answer.said.permit.is_some() {
+                self.void_untold(&asked.action_id).await;
+            }
             answer = self.unrecorded(&asked.action_id, GateCode::Halted);
         }
+        drop(turn);
         let reasons = answer.said.reasons.clone();
         (answer.to_wire(), reasons)
     }
 
+    /// Takes back an approve whose permit nobody was told.
+    async fn void_untold(&self, action_id: &str) {
+        let (shared, id) = (Arc::clone(&self.shared), action_id.to_owned());
+        let write = move |tx: &redb::WriteTransaction| closing::void_untold(&shared, tx, &id);
+        if let Err(error) = self.shared.state.write(write).await {
+            tracing::error!(%error, action_id, "an approve was halted and can't be voided");
+        }
+        self.shared.work.notify_one();
+    }
+
+    /// The answer, and whether it is the action's first.
     async fn answer_in_turn(
         &self,
         asked: &Asked,
         may_repeat: bool,
         deadline: Instant,
-    ) -> Result<Reply, StateError> {
+    ) -> Result<(Reply, bool), StateError> {
         if may_repeat
             && let Some(row) = self.shared.state.read(|tx| tables::action(tx, &asked.action_id))?
         {
-            return Ok(self.repeated(asked, &row));
+            return Ok((self.repeated(asked, &row), false));
         }
-        let judged = match self.intent_first(asked, deadline).await? {
-            Ok(nonce) => self.judge(asked, nonce)?,
-            Err(code) => self.judged_refuse(asked, code)?,
-        };
-        let said = judged.said.clone();
-        let (row, mode) = (judged.digest, judged.mode.clone());
-        match self.enqueue_first(judged).await? {
-            None => Ok(self.unrecorded(&asked.action_id, GateCode::OutboxFull)),
-            Some(stub) => {
-                let fate = stub.fate(deadline).await;
-                Ok(self.told(&asked.action_id, said, row, mode, fate))
+        let refuse = |reason, nonce| self.judged(asked, Decision::refuse_for(reason), nonce);
+        let (nonce, judged) = match self.intent_first(asked, deadline).await? {
+            Ok(nonce) => (nonce, self.judge(asked, nonce)?),
+            Err(code) => {
+                let nonce = self.shared.host.random();
+                (nonce, refuse(Reason::gate(code), nonce)?)
             }
+        };
+        let mut head = (judged.said.clone(), judged.digest, judged.mode.clone());
+        let mut enqueued = self.enqueue_first(judged).await?;
+        if matches!(enqueued, Enqueued::NoPermit) {
+            let judged = refuse(permits_full(), nonce)?;
+            head = (judged.said.clone(), judged.digest, judged.mode.clone());
+            enqueued = self.enqueue_first(judged).await?;
         }
+        let Enqueued::There(stub) = enqueued else {
+            return Ok((self.unrecorded(&asked.action_id, GateCode::OutboxFull), false));
+        };
+        let (said, digest, mode) = head;
+        let fate = stub.fate(deadline).await;
+        Ok((self.told(asked, said, digest, mode, fate), true))
     }
 
     /// What a caller hears of a first verdict, by its fate.
     fn told(
         &self,
-        action_id: &str,
+        asked: &Asked,
         said: SaidRow,
         digest: Hash,
         mode: String,
         fate: Option<Fate>,
     ) -> Reply {
+        let action_id = asked.action_id.as_str();
         let answer =
             |said| Reply { action_id: action_id.to_owned(), digest: Some(digest), mode, said };
         match fate {
             Some(Fate::Logged(at)) => {
-                // What is in the log and was not voided in the same write: halted meanwhile, it was.
+                // What is in the log was voided in the same write where it was halted meanwhile, or
+                // the policy is another one now.
                 let row = self.shared.state.read(|tx| tables::action(tx, action_id)).ok().flatten();
                 match row {
                     Some(row) if row.state == ActionState::Voiding => {
-                        answer(refused(GateCode::Halted))
+                        let halted = self.shared.live.is_halted(&asked.intent);
+                        let reason = if halted {
+                            Reason::gate(GateCode::Halted)
+                        } else {
+                            closing::policy_changed()
+                        };
+                        answer(closing::said_refuse(&Decision::refuse_for(reason)))
                     }
                     _ => answer(SaidRow { logged: Some(at), ..said }),
                 }
@@ -202,6 +239,7 @@ impl GateCore {
             }
             // A refusal is one, logged or not.
             None if said.outcome == "refuse" => answer(said),
+            None if self.shared.is_stopping() => answer(refused(GateCode::Stopping)),
             // No evidence, no approval.
             Some(Fate::Rejected(_)) | None => answer(refused(GateCode::EvidenceUnavailable)),
         }
@@ -247,15 +285,6 @@ impl GateCore {
     fn unrecorded(&self, action_id: &str, code: GateCode) -> Reply {
         let mode = self.shared.live.mode().to_string();
         Reply { action_id: action_id.to_owned(), digest: None, mode, said: refused(code) }
-    }
-
-    /// A refusal of everything while the gate stops or can't keep anything.
-    pub(crate) fn judged_refuse(
-        &self,
-        asked: &Asked,
-        code: GateCode,
-    ) -> Result<Judged, StateError> {
-        self.judged(asked, Decision::refuse_for(Reason::gate(code)), None)
     }
 
     fn new_action_id(&self) -> String {

@@ -36,6 +36,26 @@ pub(crate) struct Asked {
     pub(crate) fault: Option<Reason>,
 }
 
+/// What became of a first verdict at the outbox.
+pub(crate) enum Enqueued {
+    /// It is there.
+    There(Stub),
+    /// The outbox is full.
+    NoRoom,
+    /// It has a permit, and as many are out as may be. It counts in its session already.
+    NoPermit,
+}
+
+/// Why an approve was not made where too many permits are out.
+const PERMITS_FULL: &str = "PERMITS_FULL";
+
+/// The reason of a refuse for want of room for its permit.
+pub(crate) fn permits_full() -> Reason {
+    let text = "as many permits are out without an outcome as this gate remembers ([gate] \
+                permits_max): have executors report what they did";
+    Reason { policy: None, code: PERMITS_FULL.to_owned(), text: Some(text.to_owned()) }
+}
+
 /// A first verdict that is about to be put into the outbox. Dropped before, it gives back what it
 /// reserved.
 pub(crate) struct Judged {
@@ -225,14 +245,13 @@ impl GateCore {
         &self,
         asked: &Asked,
         decision: Decision,
-        policy: Option<&Loaded>,
+        nonce: [u8; 16],
     ) -> Result<Judged, StateError> {
         let shared = &self.shared;
         let (now, _) = shared.live.tick(&*shared.host);
         let mode = shared.live.mode();
         let reserved = Reserved::new(shared, None);
-        let nonce = shared.host.random();
-        self.build(asked, decision, nonce, now, &mode, policy, None, reserved)
+        self.build(asked, decision, nonce, now, &mode, None, None, reserved)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one value, put together once")]
@@ -292,26 +311,30 @@ impl GateCore {
             then,
             said: said.clone(),
             charge: charge.charge.clone(),
+            policy: policy.map(|loaded| hex(&loaded.name.digest)),
         };
         let mode = mode.to_owned();
         Ok(Judged { said, digest, mode, row, draft, about, now, session, charge })
     }
 
-    /// Puts a first verdict and its action into the outbox by one write; none where it is full,
-    /// which is counted by the same write.
-    pub(crate) async fn enqueue_first(&self, judged: Judged) -> Result<Option<Stub>, StateError> {
+    /// Puts a first verdict and its action into the outbox by one write; where that is full, it is
+    /// counted by the same write.
+    pub(crate) async fn enqueue_first(&self, judged: Judged) -> Result<Enqueued, StateError> {
         let shared = Arc::clone(&self.shared);
         let (ticket, stub) = ticket();
         let Judged { row, draft, about, now, session, charge, .. } = judged;
         let id = about.action_id.clone();
         let outbox = outbox_row(&draft, About::Verdict(about));
         let name = session.as_ref().map(|session| session.name.clone());
-        let max = shared.settings.outbox_max;
+        let (max, permits_max) = (shared.settings.outbox_max, shared.settings.permits_max);
         let write = move |tx: &redb::WriteTransaction| {
             let last = tables::last_time(tx)?.unwrap_or(0).max(now.0);
             tables::put_last_time(tx, Some(&last))?;
             if let Some(name) = &name {
                 tables::count_session(tx, name, now.0)?;
+            }
+            if row.said.permit.is_some() && tables::open_permits(tx)? >= permits_max {
+                return Ok(Enqueued::NoPermit);
             }
             let Some(number) = tables::enqueue(tx, &outbox, Room::Caller(max))? else {
                 let silence = tables::silence(tx)?;
@@ -319,20 +342,19 @@ impl GateCore {
                 let before = silence.unwrap_or(first);
                 let (refused, to) = (before.refused.saturating_add(1), now.0.max(before.to));
                 tables::put_silence(tx, Some(&SilenceRow { refused, to, ..before }))?;
-                return Ok(false);
+                return Ok(Enqueued::NoRoom);
             };
             shared.tickets.insert(number, ticket);
             tables::put_action(tx, &id, &row)?;
-            Ok(true)
+            Ok(Enqueued::There(stub))
         };
-        let taken = self.shared.state.write(write).await?;
+        let enqueued = self.shared.state.write(write).await?;
         drop(session);
-        if !taken {
-            return Ok(None);
+        if matches!(enqueued, Enqueued::There(_)) {
+            charge.keep();
+            self.shared.work.notify_one();
         }
-        charge.keep();
-        self.shared.work.notify_one();
-        Ok(Some(stub))
+        Ok(enqueued)
     }
 }
 

@@ -1,12 +1,13 @@
 //! What the gate holds in memory to decide by: policy, directory, halts, mode, emergency, clock,
 //! and what of grants and sessions is under way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use countersign_core::encoding::Micros;
+use countersign_core::json;
 use countersign_gate::{
     Amount, Directory, GateCode, Halt, Intent, Policy, PolicyName, Terms, Used,
 };
@@ -44,6 +45,8 @@ impl Loaded {
 struct DirectoryRead {
     seen: Option<FileSeen>,
     found: Result<Arc<Directory>, GateCode>,
+    /// The ids of everybody who can act by it.
+    actors: Arc<BTreeSet<String>>,
 }
 
 /// What tells one content of a file from another without reading it.
@@ -119,6 +122,7 @@ impl Live {
             directory: Mutex::new(DirectoryRead {
                 seen: None,
                 found: Err(GateCode::DirectoryMissing),
+                actors: Arc::default(),
             }),
             grants: Mutex::default(),
             sessions: Mutex::default(),
@@ -187,6 +191,11 @@ impl Live {
         }
     }
 
+    /// Ends the emergency that is open, before that is durable.
+    pub(crate) fn close_emergency(&self) {
+        *self.emergency.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub(crate) fn emergency(&self) -> Option<EmergencyRow> {
         self.emergency.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -216,23 +225,37 @@ impl Live {
     /// The directory as the file has it now. One that can't be read leaves none: what was true
     /// before is not what its owner wants to be true now.
     pub(crate) fn directory(&self) -> Result<Arc<Directory>, GateCode> {
+        self.look_up(|read| read.found.clone())
+    }
+
+    /// Whether the directory knows an actor of this id; why not, where there is none.
+    pub(crate) fn knows_actor(&self, id: &str) -> Result<bool, GateCode> {
+        self.look_up(|read| read.found.as_ref().map(|_| read.actors.contains(id)).map_err(|e| *e))
+    }
+
+    fn look_up<T>(&self, look: impl FnOnce(&DirectoryRead) -> T) -> T {
         let mut read = lock(&self.directory);
         let seen = FileSeen::of(&self.directory_path);
         if seen.is_none() || seen != read.seen {
-            read.found = self.read_directory();
+            let found = self.read_directory();
+            (read.found, read.actors) = match found {
+                Ok((directory, actors)) => (Ok(directory), Arc::new(actors)),
+                Err(code) => (Err(code), Arc::default()),
+            };
             read.seen = seen;
         }
-        read.found.clone()
+        look(&read)
     }
 
-    fn read_directory(&self) -> Result<Arc<Directory>, GateCode> {
+    fn read_directory(&self) -> Result<(Arc<Directory>, BTreeSet<String>), GateCode> {
         let told = |fault: &dyn std::fmt::Display| {
             tracing::error!(path = %self.directory_path.display(), %fault, "no directory");
             GateCode::DirectoryMissing
         };
         let text =
             read_text(&self.directory_path, DIRECTORY_BYTES_MAX).map_err(|error| told(&error))?;
-        Directory::parse(&text).map(Arc::new).map_err(|fault| told(&fault))
+        let directory = Directory::parse(&text).map(Arc::new).map_err(|fault| told(&fault))?;
+        Ok((directory, actors_of(&text)))
     }
 
     /// Runs `decide` with what is left of a grant, and reserves what it takes, before anybody else
@@ -307,6 +330,14 @@ impl Live {
     pub(crate) fn has_entered(&self, name: &str) -> bool {
         lock(&self.sessions).contains_key(name)
     }
+}
+
+/// The ids of a directory's agents, services and people (DIR-1).
+fn actors_of(text: &str) -> BTreeSet<String> {
+    let Ok(value) = json::parse(text) else { return BTreeSet::new() };
+    let lists = ["agents", "services", "people"].into_iter().filter_map(|name| value.get(name));
+    let rows = lists.filter_map(|list| list.as_array()).flatten();
+    rows.filter_map(|row| Some(row.get("id")?.as_str()?.to_owned())).collect()
 }
 
 impl GrantLive {

@@ -19,28 +19,34 @@
 //!    for any more, its void stands in the outbox. *Killed here:* an approve is in the log and
 //!    kept, with its permit, for its caller to ask for again. No permit left before.
 //!
+//! A row that was placed under a seal key which is not this gate's any more can't be sent again.
+//! The ledger is asked for its place: the same root there closes it like any other, and anything
+//! else, or nothing, means that it is not in the log and is placed anew under the key of now.
+//!
 //! Only the ledger's own word that it refused a record takes its place away ([`Self::settle`]);
 //! no timeout does. LIFE-1 and LIFE-11 stand behind all of it: the ledger takes no second first
 //! verdict of an action and no second child of a verdict.
 
+mod former;
+mod prepare;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_client::{Client, ClientError, Draft, Gate, PreparedBatch, RecordOutcome, Retry};
+use countersign_client::{Client, ClientError, Gate, PreparedBatch, RecordOutcome, Retry};
 use countersign_core::codes::Code;
 use countersign_core::encoding::{from_hex_array, hex};
-use countersign_core::hash::RecordRoot;
 use countersign_core::kinds::Kind;
 use countersign_core::record::FullRecord;
-use countersign_gate::{Decision, GateCode, Intent, Sealing};
+use countersign_gate::GateCode;
 use countersign_proto::convert::SubmittedRecord;
 use tokio::time::timeout;
 
-use super::closing::{Effect, Logged, close, drop_verdict, reject, said_refuse};
+use self::prepare::{Ready, prepared};
+use super::closing::{Effect, Logged, close, drop_verdict, reject};
 use super::host::{Killed, Step};
-use super::live::Loaded;
-use super::rows::{About, ActionState, OutboxRow, Part, PlaceRow, VerdictAbout};
-use super::shared::{Shared, intent_of, nonce_of, outbox_row, people_of};
+use super::rows::{About, OutboxRow, Part, PlaceRow};
+use super::shared::{Shared, people_of};
 use super::state::StateError;
 use super::tables;
 use super::ticket::Fate;
@@ -50,6 +56,8 @@ use crate::drain::Drain;
 const ROUND_MAX: usize = 512;
 /// How long one round tries to submit before it looks at the world again.
 const SUBMIT_FOR: Duration = Duration::from_secs(1);
+/// Answers in a row that leave the same record open after which nothing else is to be hoped for.
+const OPEN_MAX: u32 = 8;
 /// Before the second attempt to reach a ledger that does not answer, and at most between two.
 const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -61,6 +69,24 @@ enum Halted {
     State(StateError),
     /// The ledger gave none, or none that can be believed.
     Ledger(ClientError),
+    /// The ledger answers, and what it says of this record of the outbox settles nothing.
+    Open(u64),
+}
+
+/// How often the ledger has failed at the same record in a row.
+#[derive(Debug, Default)]
+struct Failing {
+    number: Option<u64>,
+    times: u32,
+}
+
+impl Failing {
+    /// It failed at this record; whether that has been so often enough to call it stuck.
+    fn again(&mut self, number: u64) -> bool {
+        self.times = if self.number == Some(number) { self.times.saturating_add(1) } else { 1 };
+        self.number = Some(number);
+        self.times >= OPEN_MAX
+    }
 }
 
 impl From<Killed> for Halted {
@@ -84,9 +110,14 @@ impl From<ClientError> for Halted {
 /// Runs until the drain has started and the outbox is empty, or the ledger does not answer then.
 pub(crate) async fn run(shared: Arc<Shared>, mut drain: Drain) {
     let mut recorder = Recorder { shared, gate: None };
-    let mut wait = WAITS.0;
+    let (mut wait, mut failing) = (WAITS.0, Failing::default());
     loop {
-        match recorder.round().await {
+        let round = recorder.round().await;
+        if round.is_ok() {
+            failing = Failing::default();
+            recorder.shared.set_stuck(false);
+        }
+        match round {
             Ok(true) => wait = WAITS.0,
             Ok(false) if drain.has_started() => break,
             Ok(false) => tokio::select! {
@@ -99,9 +130,19 @@ pub(crate) async fn run(shared: Arc<Shared>, mut drain: Drain) {
                 recorder.shared.end();
                 return;
             }
-            Err(Halted::Ledger(error)) => {
-                recorder.shared.set_reachable(false);
-                tracing::warn!(%error, wait_ms = wait.as_millis(), "the ledger does not answer");
+            Err(halted) => {
+                match halted {
+                    Halted::Ledger(error) => {
+                        recorder.shared.set_reachable(false);
+                        tracing::warn!(%error, wait_ms = wait.as_millis(), "no answer of the ledger");
+                    }
+                    // It is tried on, since what fails may be mended; nothing overtakes it.
+                    Halted::Open(number) if failing.again(number) => {
+                        recorder.shared.set_stuck(true);
+                        tracing::error!(number, "the ledger fails at a record again and again");
+                    }
+                    _ => {}
+                }
                 if drain.has_started() {
                     break;
                 }
@@ -164,6 +205,13 @@ impl Recorder {
     async fn again(&mut self, rows: Vec<(u64, OutboxRow)>) -> Result<Sent, Halted> {
         let gate = self.gate()?;
         let stream = gate.stream().hex();
+        if let Some((number, row)) = rows.first()
+            && row.place.as_ref().is_some_and(|place| place.stream != stream)
+        {
+            let (number, row) = (*number, row.clone());
+            self.former(number, row).await?;
+            return Ok(None);
+        }
         let mut taken: Vec<(u64, OutboxRow)> = Vec::new();
         let mut records = Vec::new();
         let mut next = None;
@@ -179,7 +227,7 @@ impl Recorder {
         }
         let first = taken.first().and_then(|(_, row)| row.place.as_ref()).map(|place| place.seq);
         let Some(first) = first else {
-            // Another stream's, or nothing that this version wrote: the key was changed.
+            tracing::error!("a record of the outbox is not what this version writes");
             self.forget_places().await?;
             return Ok(None);
         };
@@ -264,7 +312,7 @@ impl Recorder {
         let write = move |tx: &redb::WriteTransaction| {
             let mut ended = Vec::with_capacity(rows.len());
             let mut effects = Vec::new();
-            let mut not_now = None;
+            let (mut not_now, mut open) = (None, None);
             for ((number, row), outcome) in rows.into_iter().zip(outcomes) {
                 match outcome.result {
                     Ok(record) => match Logged::of(&shared, number, &row, &record) {
@@ -274,7 +322,10 @@ impl Recorder {
                             ended.push((number, Fate::Logged(at)));
                         }
                         // What the client verified has evidence; without it the row stays.
-                        Err(fault) => tracing::error!(%fault, number, "no evidence of a record"),
+                        Err(fault) => {
+                            tracing::error!(%fault, number, "no evidence of a record");
+                            open = open.or(Some(number));
+                        }
                     },
                     // Not looked at, or at a place that another record has: it is not in the log.
                     Err(refusal) if loses_place(refusal.code) => {
@@ -287,6 +338,7 @@ impl Recorder {
                     }
                     Err(refusal) if leaves_open(refusal.code) => {
                         tracing::error!(%refusal, number, "the ledger failed at a record");
+                        open = open.or(Some(number));
                     }
                     Err(refusal) => {
                         tracing::error!(%refusal, number, "the ledger refused a record for good");
@@ -296,15 +348,19 @@ impl Recorder {
                     }
                 }
             }
-            Ok((ended, effects, not_now))
+            Ok((ended, effects, not_now, open))
         };
-        let (ended, effects, not_now) = self.shared.state.write(write).await?;
+        let (ended, effects, not_now, open) = self.shared.state.write(write).await?;
         self.shared.reached(Step::Closed)?;
         self.apply(effects)?;
         for (number, fate) in ended {
             self.shared.tickets.end(number, fate);
         }
-        not_now.map_or(Ok(()), |refusal| Err(Halted::Ledger(ClientError::Refused(refusal))))
+        match (not_now, open) {
+            (Some(refusal), _) => Err(Halted::Ledger(ClientError::Refused(refusal))),
+            (None, Some(number)) => Err(Halted::Open(number)),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Lets memory follow what is durable.
@@ -313,7 +369,6 @@ impl Recorder {
         for effect in effects {
             match effect {
                 Effect::Released { charge, spent } => shared.live.release(&charge, spent),
-                Effect::Policy(row) => shared.live.set_policy(Loaded::of(&row)),
                 Effect::Reload => shared.live.reload(&shared.state)?,
                 // Fails only when the gate is at its end.
                 Effect::Poke(id) => drop(shared.pokes.send(id)),
@@ -385,76 +440,20 @@ fn is_of_moment(code: Code) -> bool {
     )
 }
 
-/// What is to be done with a record that has no place yet.
-enum Ready {
-    /// It gets one, perhaps as another record than it was.
-    Record(Box<OutboxRow>, Box<Draft>),
-    /// Nobody waits for it, and nobody misses it.
-    Dropped(Box<OutboxRow>),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn prepared(shared: &Shared, number: u64, row: OutboxRow) -> Ready {
-    let waited = || shared.tickets.of(number).is_some_and(|ticket| ticket.is_waited_for());
-    let row = match &row.about {
-        About::Verdict(about) if about.said.outcome != "refuse" => match about.part {
-            Part::First if !waited() => return made_refuse(shared, row),
-            Part::Final if is_stale(shared, about) => return Ready::Dropped(Box::new(row)),
-            _ => row,
-        },
-        // Their callers were told that it came to nothing, and may do it again.
-        About::Approval { .. } | About::Policy(_) | About::Grant(_) | About::Notice(Some(_))
-            if !waited() =>
-        {
-            return Ready::Dropped(Box::new(row));
+    // A record that the ledger failed at once held up the outbox for ever, and nothing showed it.
+    #[test]
+    fn a_ledger_that_fails_at_one_record_again_and_again_is_stuck() {
+        let mut failing = Failing::default();
+        for _ in 1..OPEN_MAX {
+            assert!(!failing.again(7));
         }
-        _ => row,
-    };
-    ready(row)
-}
-
-fn ready(row: OutboxRow) -> Ready {
-    let draft = Kind::from_number(row.kind)
-        .and_then(|kind| Draft::kept(kind, row.values.clone(), people_of(&row)?).ok());
-    if let Some(draft) = draft {
-        Ready::Record(Box::new(row), Box::new(draft))
-    } else {
-        tracing::error!(kind = row.kind, "a record of the outbox can't be read");
-        Ready::Dropped(Box::new(row))
-    }
-}
-
-/// Whether a final approve was decided by facts that may be others now.
-fn is_stale(shared: &Shared, about: &VerdictAbout) -> bool {
-    let age = shared.host.now().0.saturating_sub(about.at);
-    u128::from(age) > shared.settings.answer_timeout().as_micros()
-}
-
-/// An approve or supervise that was never sent and that nobody waits for, as the refuse that its
-/// caller was given: with the same nonce, and so of the same action.
-fn made_refuse(shared: &Shared, row: OutboxRow) -> Ready {
-    let About::Verdict(about) = &row.about else { return Ready::Dropped(Box::new(row)) };
-    let action = shared.state.read(|tx| tables::action(tx, &about.action_id));
-    let Ok(Some(action)) = action else { return Ready::Dropped(Box::new(row)) };
-    let decision = Decision::refuse(GateCode::EvidenceUnavailable);
-    let intent: Intent = intent_of(&action);
-    let sealing = Sealing {
-        action_id: &about.action_id,
-        mode: &action.mode,
-        evaluated_at: shared.host.now(),
-        policy: shared.live.policy().ok().map(|loaded| loaded.name.clone()),
-        parent: None::<RecordRoot>,
-        approvals: &[],
-        permit: None,
-        expires_at: None,
-    };
-    let refuse =
-        VerdictAbout { then: ActionState::Refused, said: said_refuse(&decision), ..about.clone() };
-    match shared.verdict(&intent, &decision, &sealing, nonce_of(&action)) {
-        // The charge stays with the row until it is closed or dropped, which gives it back.
-        Ok(draft) => ready(outbox_row(&draft, About::Verdict(refuse))),
-        Err(error) => {
-            tracing::error!(%error, action = about.action_id, "a refuse can't be drafted");
-            Ready::Dropped(Box::new(row))
-        }
+        assert!(failing.again(7) && failing.again(7));
+        // Another record is another matter.
+        assert!(!failing.again(8));
+        assert!(!failing.again(7));
     }
 }

@@ -53,6 +53,9 @@ pub(crate) struct VerdictAbout {
     pub(crate) said: SaidRow,
     /// What it takes from a grant.
     pub(crate) charge: Option<Charge>,
+    /// Digest in hex of the policy that it was decided under.
+    #[serde(default)]
+    pub(crate) policy: Option<String>,
 }
 
 /// Which of an action's verdicts it is.
@@ -190,6 +193,17 @@ pub(crate) struct ActionRow {
     pub(crate) outcomes: Vec<OutcomeRow>,
 }
 
+impl ActionRow {
+    /// The permit that its approve carries, while no outcome answers for it; none where there is no
+    /// approve, or it is taken back.
+    pub(crate) fn open_permit(&self) -> Option<&PermitRow> {
+        let permit = self.said.permit.as_ref()?;
+        let is_out = matches!(self.state, ActionState::Judged | ActionState::Approved);
+        let is_used = || self.outcomes.iter().any(|each| each.permit.as_ref() == Some(&permit.id));
+        (is_out && !is_used()).then_some(permit)
+    }
+}
+
 /// A supervise verdict that is in the log, as a record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SuperviseRow {
@@ -224,6 +238,15 @@ pub(crate) struct OutcomeRow {
     pub(crate) effect_digest: Option<String>,
     pub(crate) matches: String,
     pub(crate) logged: Option<LoggedRow>,
+    /// executor or system_of_record.
+    #[serde(default)]
+    pub(crate) attested_by: String,
+    /// SHA-256 in hex of all that makes a report the same as another one.
+    #[serde(default)]
+    pub(crate) report: String,
+    /// What the gate found wrong with it.
+    #[serde(default)]
+    pub(crate) codes: Vec<String>,
 }
 
 /// The active policy version.

@@ -2,6 +2,7 @@
 
 use countersign_proto::v1;
 use countersign_proto::v1::gate_service_server::GateService;
+use countersign_proto::v1::switch_request::Change;
 use tonic::{Request, Response, Status};
 
 use super::core::GateCore;
@@ -55,8 +56,9 @@ impl GateService for GateGrpc {
         &self,
         request: Request<v1::ReportOutcomeRequest>,
     ) -> Result<Response<v1::ReportOutcomeResponse>, Status> {
-        self.permit(&request, GateRpc::ReportOutcome)?;
-        Ok(Response::new(self.0.report_outcome(request.into_inner()).await?))
+        let permit = self.permit(&request, GateRpc::ReportOutcome)?;
+        let reporter = permit.caller().name();
+        Ok(Response::new(self.0.report_outcome(reporter, request.into_inner()).await?))
     }
 
     async fn activate_policy(
@@ -82,7 +84,7 @@ impl GateService for GateGrpc {
         let permit = self.permit(&request, GateRpc::Switch)?;
         let request = request.into_inner();
         // Whoever may stop a tenant need not be who may let it go on.
-        if !matches!(request.change, Some(v1::switch_request::Change::Halt(_))) {
+        if !matches!(request.change, Some(Change::Halt(_) | Change::EndEmergency(_))) {
             permit.may_lift()?;
         }
         Ok(Response::new(self.0.switch(permit.caller(), request).await?))

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use countersign_client::{ClientConfig, GateIdentity};
 use countersign_core::cert::Certificate;
@@ -14,7 +15,7 @@ use countersign_core::codes::Code;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use super::core::GateCore;
 use super::host::{GateHost, Machine};
@@ -31,6 +32,9 @@ use crate::drain::{Drain, DrainTrigger, drain};
 use crate::http::Readiness;
 use crate::metrics::EdgeMetrics;
 use crate::serve::{self, Ports, ServeError, Serving, serve};
+
+/// How often the gate looks how it stands.
+const HEALTH_EVERY: Duration = Duration::from_millis(200);
 
 /// A gate's own keys and its way to the ledger.
 #[derive(Debug, Clone)]
@@ -130,6 +134,8 @@ impl Gate {
             metrics: GateMetrics::default(),
             client: Mutex::new(None),
             reachable: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
         });
         let core = GateCore::new(Arc::clone(&shared));
         ticker::say_restart(&shared).await?;
@@ -147,6 +153,7 @@ impl Gate {
 
     /// Logs what waits, as far as the ledger answers, and ends.
     pub async fn stop(self) {
+        self.core.shared.set_stopping();
         self.stop.start();
         // What a task met that panicked was printed; the outbox has what it had.
         let _ = tokio::join!(self.recorder, self.ticker);
@@ -231,7 +238,9 @@ async fn serve_gate(
     );
     let mut asked = tokio::spawn(asked);
     // It answers as soon as it is bound, if only to refuse: that is what it is there for.
-    let (_readiness, watched) = watch::channel(Readiness::Ready);
+    let (readiness, watched) = watch::channel(Readiness::Ready);
+    let watching =
+        tokio::spawn(watch_over(Arc::clone(&gate.core.shared), readiness, drain.clone()));
     let service = GateGrpc::new(gate.core.clone());
     let serving = Serving {
         service: serve::gate(service, &checked.config().limits),
@@ -243,6 +252,7 @@ async fn serve_gate(
     tracing::info!(grpc = %ready.grpc, http = %ready.http, gate = ready.gate, "ready");
     on_ready(ready);
     let served = serve(checked, ports, serving, drain).await;
+    watching.abort();
     // What is asked over AuthZEN had the same drain; what it leaves open has had its time.
     if served.is_err() || timeout(checked.drain_timeout(), &mut asked).await.is_err() {
         asked.abort();
@@ -251,6 +261,34 @@ async fn serve_gate(
         told.abort();
     }
     served
+}
+
+/// Says to whoever asks whether the gate can still keep anything, and takes no new calls once the
+/// drain has started.
+async fn watch_over(shared: Arc<Shared>, readiness: watch::Sender<Readiness>, mut drain: Drain) {
+    let mut ticks = interval(HEALTH_EVERY);
+    loop {
+        tokio::select! {
+            () = drain.started() => return shared.set_stopping(),
+            _ = ticks.tick() => {
+                let now = standing(&shared);
+                readiness.send_if_modified(|was| std::mem::replace(was, now) != now);
+            }
+        }
+    }
+}
+
+/// What a probe is told.
+fn standing(shared: &Shared) -> Readiness {
+    if shared.state.is_poisoned() || shared.is_stuck() {
+        Readiness::Poisoned
+    } else if shared.live.policy().is_err() {
+        Readiness::Refusing("refusing: no policy is active\n")
+    } else if !shared.is_reachable() {
+        Readiness::Refusing("refusing: the ledger does not answer\n")
+    } else {
+        Readiness::Ready
+    }
 }
 
 fn authzen_settings(checked: &Checked, gate: &Gate) -> authzen::Settings {

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_client::{Client, ClientConfig, Draft, DraftError, GateIdentity, Stamp};
 use countersign_core::cert::{Certificate, TrustAnchor};
+use countersign_core::codes::Code;
 use countersign_core::encoding::{Micros, b64, from_b64, from_hex_array};
 use countersign_core::hash::RecordRoot;
 use countersign_core::kinds::Kind;
 use countersign_gate::{Decision, Intent, Sealing, verdict_json};
+use countersign_proto::errors::Refusal;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -50,6 +52,10 @@ pub(crate) struct Shared {
     pub(crate) metrics: GateMetrics,
     pub(crate) client: Mutex<Option<Client>>,
     pub(crate) reachable: AtomicBool,
+    /// The drain has begun: nothing new is judged.
+    pub(crate) stopping: AtomicBool,
+    /// The ledger fails at the same record again and again: nothing behind it is logged.
+    pub(crate) stuck: AtomicBool,
 }
 
 impl std::fmt::Debug for Shared {
@@ -89,6 +95,28 @@ impl Shared {
             tracing::warn!(reachable = is, "the ledger's answers have changed");
         }
         self.metrics.set_reachable(is);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Takes no new calls from here on, and says so.
+    pub(crate) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// An error once the gate drains: what comes then is for its successor.
+    pub(crate) fn check_running(&self) -> Result<(), Refusal> {
+        if self.is_stopping() { Err(Code::GateStopping.into()) } else { Ok(()) }
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_stuck(&self, is: bool) {
+        self.stuck.store(is, Ordering::Release);
     }
 
     /// A record of a kind that has no nonce.

@@ -11,15 +11,17 @@ use countersign_core::hash::RecordRoot;
 use countersign_core::kinds::Kind;
 use countersign_core::record::FullRecord;
 use countersign_gate::{
-    Answer, Approval, Approver, Asked, Counted, Decision, Facts, GateCode, Outcome, Sealing,
-    check_approval,
+    Answer, Approval, Approver, Asked, Counted, Decision, Directory, Facts, GateCode, Outcome,
+    Sealing, check_approval,
 };
 use countersign_proto::errors::Refusal;
 use countersign_proto::v1;
 use tokio::time::Instant;
 
+use super::closing::said_refuse;
 use super::core::{GateCore, Reply};
 use super::judge::{Reserved, permit_said};
+use super::live::Loaded;
 use super::people::{chain_of, check_person};
 use super::rows::{
     About, ActionRow, ActionState, ApprovalRow, LoggedRow, Part, PermitRow, SaidRow, SuperviseRow,
@@ -33,18 +35,38 @@ use super::ticket::{Fate, Stub, ticket};
 /// Bytes of the JSON of an approval.
 const APPROVAL_BYTES_MAX: usize = 16 * 1024;
 
-/// An answer that may be counted: its draft, what is kept of it, and what is needed in all.
+/// An answer by the person who calls, whether or not it counts: its draft, the person's key and
+/// roles, and when it was looked at.
 struct Signed {
     draft: Draft,
-    row: ApprovalRow,
+    key: [u8; 32],
+    roles: BTreeSet<String>,
+    directory: Arc<Directory>,
+    now: Micros,
 }
 
 /// What follows from the answers so far.
 enum Next {
     /// More are needed, or it can't be decided now.
     Wait,
-    Refuse(Box<Decision>, ActionState),
-    Approve(Box<Decision>, Vec<RecordRoot>, Reserved),
+    Answer(Box<Answering>),
+}
+
+/// The answer to a supervise.
+struct Answering {
+    decision: Decision,
+    then: ActionState,
+    approvals: Vec<RecordRoot>,
+    /// What it was decided under.
+    policy: Option<Arc<Loaded>>,
+    reserved: Option<Reserved>,
+}
+
+impl Answering {
+    fn refuse(decision: Decision, then: ActionState, policy: Option<Arc<Loaded>>) -> Next {
+        let approvals = Vec::new();
+        Next::Answer(Box::new(Self { decision, then, approvals, policy, reserved: None }))
+    }
 }
 
 impl GateCore {
@@ -56,6 +78,7 @@ impl GateCore {
         approval: &str,
         chain: &[impl AsRef<[u8]>],
     ) -> Result<v1::ApproveResponse, Refusal> {
+        self.shared.check_running()?;
         if approval.len() > APPROVAL_BYTES_MAX {
             return Err(Code::RequestMalformed.at_field("approval").into());
         }
@@ -82,11 +105,16 @@ impl GateCore {
         let unavailable = || Refusal::from(Code::EvidenceUnavailable);
         let _turn = self.turn(id, deadline).await.ok_or_else(unavailable)?;
         let row = self.action(id)?.ok_or_else(|| Refusal::from(Code::NotFound))?;
+        // Who calls comes first: not even what was answered before is told to somebody else.
+        let signed = self.signed(caller, approval, chain)?;
         let evidence = if let Some(earlier) = earlier(&row, approval) {
             earlier.evidence
         } else {
-            let signed = self.checked(caller, approval, chain, &row)?;
-            self.log_approval(id, signed, deadline).await?.evidence
+            let counted = self.checked(approval, &signed, &row)?;
+            // One that was not heard of in time may still be logged, and counts then; the same
+            // answer again is answered with it.
+            let about = About::Approval { action_id: id.to_owned(), approval: counted };
+            self.log(outbox_row(&signed.draft, about), deadline).await?.evidence
         };
         self.resolve(id, deadline).await.map_err(failed)?;
         let row = self.action(id)?.ok_or_else(|| Refusal::from(Code::NotFound))?;
@@ -97,13 +125,12 @@ impl GateCore {
         self.shared.state.read(|tx| tables::action(tx, id)).map_err(failed)
     }
 
-    /// Whether an answer counts (APR-2).
-    fn checked(
+    /// An answer that the caller signed, with the key that their chain certifies now.
+    fn signed(
         &self,
         caller: &SpiffeId,
         approval: &Approval,
         chain: Vec<countersign_core::cert::Certificate>,
-        row: &ActionRow,
     ) -> Result<Signed, Refusal> {
         let shared = &self.shared;
         let (now, clock) = shared.live.tick(&*shared.host);
@@ -119,6 +146,17 @@ impl GateCore {
         let draft = draft.map_err(|error| drafted(&error))?;
         let key = check_person(shared, &draft, caller, &[Role::Approver], "approver", now)
             .map_err(Refusal::from)?;
+        Ok(Signed { draft, key, roles, directory, now })
+    }
+
+    /// Whether an answer counts (APR-2), and as what it is kept.
+    fn checked(
+        &self,
+        approval: &Approval,
+        signed: &Signed,
+        row: &ActionRow,
+    ) -> Result<ApprovalRow, Refusal> {
+        let shared = &self.shared;
         let supervise = row.supervise.as_ref().filter(|_| row.state == ActionState::Waiting);
         let supervise = supervise.ok_or_else(|| gate_refusal(GateCode::NotSupervised))?;
         let (record, root) = supervised(supervise)?;
@@ -126,40 +164,27 @@ impl GateCore {
         let earlier: Vec<Counted> = row.approvals.iter().filter_map(counted).collect();
         let asked = Asked { supervise: record.view(), root, earlier: &earlier };
         let facts = Facts {
-            now,
-            directory: &directory,
+            now: signed.now,
+            directory: &signed.directory,
             halts: &shared.live.halts(),
             grant: None,
             session_actions: 0,
-            emergency: self.is_emergency(now),
+            emergency: self.is_emergency(signed.now),
             approvals: &[],
         };
-        let person = approval.person.as_str();
-        check_approval(&policy.policy, &intent_of(row), &asked, approval, person, &key, &facts)
+        let (person, key) = (approval.person.as_str(), &signed.key);
+        check_approval(&policy.policy, &intent_of(row), &asked, approval, person, key, &facts)
             .map_err(gate_refusal)?;
-        let row = ApprovalRow {
+        Ok(ApprovalRow {
             person: approval.person.clone(),
-            roles: roles.into_iter().collect(),
-            key: hex(&key),
+            roles: signed.roles.iter().cloned().collect(),
+            key: hex(key),
             nonce: hex(&approval.nonce),
             signature: b64(&approval.signature),
             denies: approval.decision == Answer::Deny,
             not_after: approval.not_after.0,
             logged: None,
-        };
-        Ok(Signed { draft, row })
-    }
-
-    /// Gets an answer into the log. One that was not heard of in time may still be logged, and
-    /// counts then; the same answer again is answered with it.
-    async fn log_approval(
-        &self,
-        id: &str,
-        signed: Signed,
-        deadline: Instant,
-    ) -> Result<LoggedRow, Refusal> {
-        let about = About::Approval { action_id: id.to_owned(), approval: signed.row };
-        self.log(outbox_row(&signed.draft, about), deadline).await
+        })
     }
 
     /// Gets a record into the log, for a caller who is told what became of it.
@@ -193,14 +218,7 @@ impl GateCore {
         }
         let stub = match self.next(&row, supervise, now)? {
             Next::Wait => return Ok(()),
-            Next::Refuse(decision, then) => {
-                self.enqueue_final(id, &row, *decision, then, &[], now, None).await?
-            }
-            Next::Approve(decision, approvals, reserved) => {
-                let then = ActionState::Approved;
-                let reserved = Some(reserved);
-                self.enqueue_final(id, &row, *decision, then, &approvals, now, reserved).await?
-            }
+            Next::Answer(answering) => self.enqueue_final(id, &row, *answering, now).await?,
         };
         if let Some(stub) = stub {
             // Whether it is heard of in time changes nothing: no permit leaves before it is closed.
@@ -215,21 +233,21 @@ impl GateCore {
         supervise: &SuperviseRow,
         now: Micros,
     ) -> Result<Next, StateError> {
+        let live = &self.shared.live;
         // APR-4.
         if row.approvals.iter().any(|each| each.denies) {
             let decision = Decision::refuse(GateCode::SupervisionDenied);
-            return Ok(Next::Refuse(Box::new(decision), ActionState::Denied));
+            return Ok(Answering::refuse(decision, ActionState::Denied, live.policy().ok()));
         }
         if now.0 > supervise.requires.expires_at {
             let decision = Decision::refuse(GateCode::SupervisionExpired);
-            return Ok(Next::Refuse(Box::new(decision), ActionState::Expired));
+            return Ok(Answering::refuse(decision, ActionState::Expired, live.policy().ok()));
         }
         let usable: Vec<&ApprovalRow> =
             row.approvals.iter().filter(|each| now.0 <= each.not_after).collect();
         if usable.is_empty() {
             return Ok(Next::Wait);
         }
-        let live = &self.shared.live;
         let intent = intent_of(row);
         // What can't be read now may be mended while there is time; nothing is approved by it.
         let (Ok(policy), Ok(directory)) = (live.policy(), live.directory()) else {
@@ -250,13 +268,15 @@ impl GateCore {
         let (decision, charge) = self.decide(&policy, &intent, &facts, &row.mode)?;
         let reserved = Reserved::new(&self.shared, charge);
         Ok(match decision.outcome {
-            Outcome::Refuse => Next::Refuse(Box::new(decision), ActionState::Refused),
+            Outcome::Refuse => Answering::refuse(decision, ActionState::Refused, Some(policy)),
             // What the supervise said that it requires is required of its approve (LIFE-7), whatever
             // the policy of now would take.
             Outcome::Approve if suffices(supervise, &usable) => {
                 let logged = usable.iter().filter_map(|each| each.logged.as_ref());
-                let roots = logged.filter_map(|at| root_of(&at.root)).collect();
-                Next::Approve(Box::new(decision), roots, reserved)
+                let approvals = logged.filter_map(|at| root_of(&at.root)).collect();
+                let (then, policy) = (ActionState::Approved, Some(policy));
+                let reserved = Some(reserved);
+                Next::Answer(Box::new(Answering { decision, then, approvals, policy, reserved }))
             }
             _ => Next::Wait,
         })
@@ -271,17 +291,14 @@ impl GateCore {
 
     /// Puts the answer to a supervise into the outbox; the action is decided then, and no second
     /// answer is made while this one's fate is open.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one verdict, put together once")]
     async fn enqueue_final(
         &self,
         id: &str,
         row: &ActionRow,
-        decision: Decision,
-        then: ActionState,
-        approvals: &[RecordRoot],
+        answering: Answering,
         now: Micros,
-        reserved: Option<Reserved>,
     ) -> Result<Option<Stub>, StateError> {
+        let Answering { decision, then, approvals, policy, reserved } = answering;
         let shared = &self.shared;
         let intent = intent_of(row);
         let permit = (decision.outcome == Outcome::Approve).then(|| PermitRow {
@@ -295,9 +312,9 @@ impl GateCore {
             action_id: id,
             mode: &row.mode,
             evaluated_at: now,
-            policy: shared.live.policy().ok().map(|loaded| loaded.name.clone()),
+            policy: policy.as_ref().map(|loaded| loaded.name.clone()),
             parent,
-            approvals,
+            approvals: &approvals,
             permit: permit.as_ref().map(permit_said),
             expires_at: None,
         };
@@ -327,13 +344,20 @@ impl GateCore {
             then,
             said,
             charge: reserved.as_ref().and_then(Reserved::charge),
+            policy: policy.map(|loaded| hex(&loaded.name.digest)),
         };
+        let has_permit = about.said.permit.is_some();
         let outbox = outbox_row(&draft, About::Verdict(about));
         let (ticket, stub) = ticket();
         let (for_write, id) = (Arc::clone(shared), id.to_owned());
         let room = Room::Own(shared.settings.outbox_max);
         let write = move |tx: &redb::WriteTransaction| {
             let Some(mut action) = tables::action(tx, &id)? else { return Ok(false) };
+            if has_permit && tables::open_permits(tx)? >= for_write.settings.permits_max {
+                // It waits on, and is decided again when somebody answers or its time is over.
+                tracing::error!(action_id = id, "as many permits are out as may be: not approved");
+                return Ok(false);
+            }
             let Some(number) = tables::enqueue(tx, &outbox, room)? else { return Ok(false) };
             for_write.tickets.insert(number, ticket);
             action.state = ActionState::Deciding;
@@ -417,9 +441,13 @@ fn answered(id: &str, row: &ActionRow, approval_evidence: String) -> v1::Approve
         ActionState::Waiting | ActionState::Deciding => "waiting",
         _ => "refused",
     };
-    // The permit is the enforcement point's, not the approver's.
+    // The permit is the enforcement point's, not the approver's; and what was approved and is being
+    // taken back is no approve.
     let verdict = (state != "waiting").then(|| {
-        let said = SaidRow { permit: None, ..row.said.clone() };
+        let said = match row.state {
+            ActionState::Voiding => said_refuse(&Decision::refuse(GateCode::EvidenceUnavailable)),
+            _ => SaidRow { permit: None, ..row.said.clone() },
+        };
         let (action_id, mode) = (id.to_owned(), row.mode.clone());
         Reply { action_id, digest: from_hex_array(&row.digest), mode, said }.to_wire()
     });

@@ -1,9 +1,13 @@
 //! The tables of the gate's state, and what may be done to them. Every write keeps these true:
 //!
 //! - an action that waits for people, and no other, stands among the expiries;
-//! - an action that is settled, and no other, stands among the settled, oldest first, of which only
-//!   the newest are kept;
+//! - an action with a permit that may still be answered for stands among the open permits, and is
+//!   not forgotten (`settled`);
+//! - an action that is settled and has none, and no other, stands among the settled, oldest first,
+//!   of which only the newest are kept;
 //! - the outbox holds at most as many records as it may, and its numbers only grow.
+
+mod settled;
 
 use redb::{
     Database, ReadTransaction, ReadableTable, ReadableTableMetadata as _, TableDefinition,
@@ -17,6 +21,7 @@ use super::rows::{
     Signal, SilenceRow,
 };
 use super::state::StateError;
+pub(crate) use settled::{give_up_permits, has_overdue, open_permits};
 
 type ByName = TableDefinition<'static, &'static str, &'static [u8]>;
 type ByNumber = TableDefinition<'static, u64, &'static [u8]>;
@@ -29,8 +34,12 @@ const SESSIONS: ByName = TableDefinition::new("sessions");
 const OUTBOX: ByNumber = TableDefinition::new("outbox");
 const SETTLED: ByNumber = TableDefinition::new("settled");
 const SIGNALS: ByNumber = TableDefinition::new("signals");
-const EXPIRIES: TableDefinition<'static, (u64, &'static str), ()> =
-    TableDefinition::new("expiries");
+/// The digest of each policy version that was logged, by its id and version.
+const VERSIONS: ByName = TableDefinition::new("versions");
+type ByTime = TableDefinition<'static, (u64, &'static str), ()>;
+const EXPIRIES: ByTime = TableDefinition::new("expiries");
+/// Approved actions whose permits have no outcome, by when that is no longer waited for.
+const PERMITS: ByTime = TableDefinition::new("permits");
 
 /// Settled actions that are kept, for callers who ask again and executors who report. Older ones
 /// live in the ledger alone.
@@ -90,13 +99,15 @@ rows!(WriteTransaction);
 /// Makes the tables that are not there yet, so that reads find them.
 pub(super) fn create(database: &Database) -> Result<(), StateError> {
     let transaction = database.begin_write()?;
-    for table in [META, ACTIONS, GRANTS, HALTS, SESSIONS] {
+    for table in [META, ACTIONS, GRANTS, HALTS, SESSIONS, VERSIONS] {
         transaction.open_table(table)?;
     }
     for table in [OUTBOX, SETTLED, SIGNALS] {
         transaction.open_table(table)?;
     }
-    transaction.open_table(EXPIRIES)?;
+    for table in [EXPIRIES, PERMITS] {
+        transaction.open_table(table)?;
+    }
     Ok(transaction.commit()?)
 }
 
@@ -129,7 +140,7 @@ pub(crate) fn action(tx: &impl Rows, id: &str) -> Result<Option<ActionRow>, Stat
     get(tx, ACTIONS, id)
 }
 
-/// Keeps an action, and where it stands among those that wait or are settled.
+/// Keeps an action, and where it stands among those that wait, have a permit out or are settled.
 pub(crate) fn put_action(
     tx: &WriteTransaction,
     id: &str,
@@ -145,17 +156,7 @@ pub(crate) fn put_action(
             expiries.remove(key)?;
         }
     }
-    let before = action(tx, id)?.is_some_and(|before| before.state.is_settled());
-    if row.state.is_settled() && !before {
-        let mut settled = tx.open_table(SETTLED)?;
-        let next = settled.last()?.map_or(0, |(number, _)| number.value().saturating_add(1));
-        settled.insert(next, id.as_bytes())?;
-        while settled.len()? > SETTLED_MAX {
-            let Some((_, oldest)) = settled.pop_first()? else { break };
-            let oldest = String::from_utf8_lossy(oldest.value()).into_owned();
-            tx.open_table(ACTIONS)?.remove(oldest.as_str())?;
-        }
-    }
+    settled::keep(tx, id, action(tx, id)?.as_ref(), row)?;
     put(tx, ACTIONS, id, row)
 }
 
@@ -273,6 +274,33 @@ meta! {
     silence put_silence "silence" SilenceRow;
     /// The log index up to which signals were delivered, that one included.
     delivered put_delivered "delivered" u64;
+}
+
+fn version_key(id: &str, version: &str) -> Result<String, StateError> {
+    Ok(serde_json::to_string(&(id, version))?)
+}
+
+/// The digest in hex that this version of a policy has in the log, if this gate put it there.
+pub(crate) fn version(
+    tx: &impl Rows,
+    id: &str,
+    version: &str,
+) -> Result<Option<String>, StateError> {
+    get(tx, VERSIONS, &version_key(id, version)?)
+}
+
+/// Keeps what a version is; the first that was logged stays.
+pub(crate) fn put_version(
+    tx: &WriteTransaction,
+    id: &str,
+    version: &str,
+    digest: &String,
+) -> Result<(), StateError> {
+    let key = version_key(id, version)?;
+    if tx.named(VERSIONS, &key)?.is_none() {
+        put(tx, VERSIONS, &key, digest)?;
+    }
+    Ok(())
 }
 
 /// The grant of this name.

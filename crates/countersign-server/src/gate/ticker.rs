@@ -22,6 +22,8 @@ use crate::drain::Drain;
 const TICK: Duration = Duration::from_millis(100);
 /// Expired supervisions that one tick ends.
 const EXPIRED_MAX: usize = 64;
+/// Permits that one tick ceases to wait for an outcome of.
+const OVERDUE_MAX: usize = 256;
 /// Microseconds after which a session that asks for nothing is forgotten, and with it that a grant
 /// for it would come too late.
 const SESSION_US: u64 = 30 * 86_400 * 1_000_000;
@@ -115,6 +117,9 @@ async fn tick(core: &GateCore, quiet: &mut Quiet, count: u64) -> Result<(), Stat
     if quiet.is_over(next, Duration::from_secs(shared.settings.heartbeat_s)) && outbox == 0 {
         heartbeat(shared, waiting).await?;
     }
+    if shared.state.read(|tx| tables::has_overdue(tx, now.0))? {
+        shared.state.write(move |tx| tables::give_up_permits(tx, now.0, OVERDUE_MAX)).await?;
+    }
     if count.is_multiple_of(SESSION_TICKS) {
         let before = now.0.saturating_sub(SESSION_US);
         shared.state.write(move |tx| tables::forget_sessions(tx, before)).await?;
@@ -138,11 +143,15 @@ async fn end_emergency(
     shared: &Arc<Shared>,
     open: &super::rows::EmergencyRow,
 ) -> Result<(), StateError> {
-    let detail = json!({
-        "event": "closed", "verdict": open.verdict, "until": Micros(open.until).format(),
-    });
-    let inside = Arc::clone(shared);
+    let (inside, open) = (Arc::clone(shared), open.clone());
     let write = move |tx: &WriteTransaction| {
+        // Another one may have taken its place meanwhile.
+        if tables::emergency(tx)?.as_ref() != Some(&open) {
+            return Ok(());
+        }
+        let detail = json!({
+            "event": "closed", "verdict": open.verdict, "until": Micros(open.until).format(),
+        });
         tables::put_emergency(tx, None)?;
         own_notice(&inside, tx, "break_glass", &detail)
     };

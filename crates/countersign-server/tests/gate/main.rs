@@ -9,12 +9,15 @@
               for the time, as an edge does"
 )]
 
+mod between;
 mod crash;
+mod emergencies;
 mod evaluate;
 mod grants;
 mod ledger;
 mod outages;
 mod outcomes;
+mod permits;
 mod pki;
 mod policy;
 mod rpc;

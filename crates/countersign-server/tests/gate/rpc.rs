@@ -10,6 +10,7 @@ use countersign_proto::v1::gate_service_client::GateServiceClient;
 use countersign_proto::v1::{scope, switch_request};
 use countersign_server::authz::{COLUMNS, GATE_TABLE, GateRpc, LIFTERS, Reach, gate_reach};
 use countersign_server::drain::drain;
+use countersign_server::gate::host::Step;
 use countersign_server::gate::run_gate_until;
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -98,6 +99,50 @@ async fn every_rpc_role_and_tenant_is_decided_as_the_table_says() {
     let request = v1::EvaluateRequest { intent, audience: String::new() };
     let answer = client.evaluate(request).await.unwrap().into_inner();
     assert_eq!((answer.outcome.as_str(), answer.recorded), ("refuse", true));
+    trigger.start();
+    running.await.unwrap().unwrap();
+    stage.end().await;
+}
+
+/// What a probe of the HTTP port hears.
+async fn probe(addr: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+// A gate that could keep nothing any more once went on calling itself ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gate_whose_state_has_failed_is_not_ready() {
+    let stage = Stage::new().await;
+    let (trigger, drain) = drain();
+    let (tell, told) = oneshot::channel();
+    let (checked, parts, host) = (stage.checked(), stage.parts(), Arc::clone(&stage.host));
+    let running = tokio::spawn(async move {
+        let on_ready = |ready: &countersign_server::gate::GateReady| {
+            tell.send((ready.grpc.to_string(), ready.http.to_string())).unwrap();
+        };
+        run_gate_until(&checked, parts, host, drain, on_ready).await
+    });
+    let (grpc, http) = told.await.unwrap();
+    assert!(probe(&http, "/readyz").await.starts_with("HTTP/1.1 200"));
+    *stage.host.kill_at.lock().unwrap() = Some((Step::Enqueued, 0));
+    let pep = stage.client_ca.holder("acme", Role::Pep, "pep-9");
+    let mut client = client(&stage, &grpc, &pep).await;
+    let intent = intent(&action_id(), "read", "shop-dev").to_string();
+    let request = v1::EvaluateRequest { intent, audience: String::new() };
+    assert_eq!(client.evaluate(request).await.unwrap().into_inner().outcome, "refuse");
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let mut answer = String::new();
+    while !answer.contains("poisoned") {
+        assert!(tokio::time::Instant::now() < deadline, "{answer}");
+        answer = probe(&http, "/readyz").await;
+    }
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     trigger.start();
     running.await.unwrap().unwrap();
     stage.end().await;

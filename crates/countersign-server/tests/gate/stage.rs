@@ -53,6 +53,41 @@ pub(crate) struct TestHost {
     pub(crate) ahead: AtomicI64,
     /// Ends the gate at this step, after it was let go on so often.
     pub(crate) kill_at: Mutex<Option<(Step, u32)>>,
+    /// Holds the recorder up at this step, after it was let go on so often.
+    pub(crate) hold_at: Mutex<Option<(Step, u32, Hold)>>,
+}
+
+/// The recorder's side of a hold.
+pub(crate) struct Hold {
+    here: std::sync::mpsc::Sender<()>,
+    go_on: std::sync::mpsc::Receiver<()>,
+}
+
+/// A test's side of it; dropped, it lets the recorder go on.
+pub(crate) struct Held {
+    here: std::sync::mpsc::Receiver<()>,
+    go_on: Option<std::sync::mpsc::Sender<()>>,
+}
+
+impl TestHost {
+    /// Will hold the recorder up at `step` once it was passed `more` times.
+    pub(crate) fn hold(&self, step: Step, more: u32) -> Held {
+        let ((tell_here, here), (tell_on, go_on)) =
+            (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        *self.hold_at.lock().unwrap() = Some((step, more, Hold { here: tell_here, go_on }));
+        Held { here, go_on: Some(tell_on) }
+    }
+}
+
+impl Held {
+    /// Waits until the recorder stands there.
+    pub(crate) async fn reached(&self) {
+        until("the recorder to stand still", || self.here.try_recv().is_ok()).await;
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.go_on = None;
+    }
 }
 
 impl GateHost for TestHost {
@@ -67,6 +102,18 @@ impl GateHost for TestHost {
     }
 
     fn reached(&self, step: Step) -> Result<(), Killed> {
+        let mut hold_at = self.hold_at.lock().unwrap();
+        match &mut *hold_at {
+            Some((at, more, _)) if *at == step && *more > 0 => *more -= 1,
+            Some((at, _, _)) if *at == step => {
+                let (_, _, hold) = hold_at.take().unwrap();
+                drop(hold_at);
+                let _ = hold.here.send(());
+                // Ends when the test lets go; others go on on their own threads meanwhile.
+                let _ = tokio::task::block_in_place(|| hold.go_on.recv_timeout(PATIENCE));
+            }
+            _ => {}
+        }
         let mut kill_at = self.kill_at.lock().unwrap();
         match &mut *kill_at {
             Some((at, 0)) if *at == step => Err(Killed),
@@ -166,6 +213,11 @@ impl Stage {
             },
             ledger: self.client_config(self.proxy.addr, &self.seal),
         }
+    }
+
+    /// The gate gets another seal key, as one whose certificate ran out.
+    pub(crate) fn rekey(&mut self) {
+        self.seal = self.client_ca.holder("acme", Role::Gate, "gate-1");
     }
 
     /// A gate; waits for the one before to let go of its state.
@@ -406,6 +458,7 @@ fn config(dir: &Path, server_ca: &Authority) -> ServerConfig {
         gate: GateSettings {
             grpc: any,
             http: any,
+            authzen: any,
             state_dir: dir.join("gate"),
             directory: dir.join("gate/directory.json"),
             ..GateSettings::default()

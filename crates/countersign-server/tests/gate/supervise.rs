@@ -135,12 +135,18 @@ async fn answers_that_do_not_count_are_refused_each_by_its_code() {
     let owner = stage.approver("owner-1");
     let taken = gate.core().approve(&owner.identity(), &sound, &oncall.der()).await.unwrap_err();
     assert_eq!(taken.code, Code::PersonCertificate);
+    // Nor is that different once it was taken, under whatever chain.
+    approve(&gate, &oncall, &sound).await.unwrap();
+    for chain in [oncall.der(), owner.der()] {
+        let taken = gate.core().approve(&owner.identity(), &sound, &chain).await.unwrap_err();
+        assert_eq!(taken.code, Code::PersonCertificate);
+    }
     // For an action that waits for nobody.
     let done = ask(&gate, &intent(&action_id(), "modify", "shop-dev")).await;
     let late = sound.replace(&answer.action_id, &done.action_id);
     assert_eq!(approve(&gate, &oncall, &late).await.unwrap_err().code, Code::NotSupervised);
     assert_eq!(gate.core().status().unwrap().waiting, 1);
-    assert_eq!(stage.life(&answer.action_id).await.len(), 1, "none of them is on record");
+    assert_eq!(stage.life(&answer.action_id).await.len(), 2, "none but the sound one is on record");
     gate.stop().await;
     stage.end().await;
 }

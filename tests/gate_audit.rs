@@ -48,8 +48,8 @@ fn intent(action_id: Option<&str>, system: &str) -> Value {
 /// Asks for each, and gives the answers.
 fn evaluate(all: &Installation, intents: &[Value]) -> Vec<Value> {
     let file = all.beside("intents.jsonl");
-    let lines: String = intents.iter().map(|intent| format!("{intent}\n")).collect();
-    std::fs::write(&file, lines).unwrap();
+    let lines: Vec<String> = intents.iter().map(Value::to_string).collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
     let out = all.beside("evidence");
     let (file, out) = (file.to_str().unwrap(), out.to_str().unwrap());
     all.gate(&["evaluate", file, "--out", out, "--output", "jsonl"], "pep").lines()

@@ -11,6 +11,8 @@ macro_rules! say {
 
 mod files;
 mod inspect;
+mod pack;
+mod pack_report;
 #[cfg(feature = "replay")]
 mod replay;
 mod report;
@@ -62,6 +64,18 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Output::Human)]
         output: Output,
     },
+    /// Verify a pack: its evidence, and where it claims so, that nothing of it is missing.
+    #[command(after_help = EXIT_CODES)]
+    Pack {
+        /// The pack's folder.
+        dir: PathBuf,
+        /// The trust file: the only thing that is believed. Without it nothing is ever VALID.
+        #[arg(long)]
+        trust: Option<PathBuf>,
+        /// How to report.
+        #[arg(long, value_enum, default_value_t = Output::Human)]
+        output: Output,
+    },
     /// Verify verdicts' evidence, and make the verdicts again by the policy that they name.
     #[command(after_help = EXIT_CODES)]
     Replay {
@@ -101,7 +115,7 @@ enum Command {
 enum Output {
     /// Plain sentences; the last line is the result.
     Human,
-    /// One JSON object (spec/report.schema.json) and nothing after it.
+    /// One JSON object (spec/report.schema.json, spec/pack-report.schema.json) and nothing after it.
     Json,
 }
 
@@ -146,6 +160,9 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Evidence { files, trust, output } => {
             with_trust(trust, |trust| evidence(&files, trust, output))
+        }
+        Command::Pack { dir, trust, output } => {
+            with_trust(trust, |trust| pack::run(&dir, trust, output))
         }
         #[cfg(feature = "replay")]
         Command::Replay { files, policies, trust, output } => {

@@ -1,5 +1,6 @@
 //! The report: plain sentences for people, one JSON object for programs (spec/report.schema.json).
 
+use countersign_core::disclose::unchecked_without;
 use countersign_core::encoding::{b64, escaped};
 use countersign_core::kinds::Kind;
 use countersign_core::record::View;
@@ -101,7 +102,34 @@ fn print_report(report: &Report) {
     if !report.not_checked.is_empty() {
         say!("  Not checked: {}.", report.not_checked.join(", "));
     }
+    for (_, name, lost) in withheld(report) {
+        match lost {
+            Some(lost) => say!("  {name} is withheld, so this can't be checked: {lost}."),
+            None => say!("  {name} is withheld; no check needs it."),
+        }
+    }
     say!("  {}", report.result.as_str());
+}
+
+/// The fields that a record withholds, and what nobody can check without each (EVID-13).
+fn withheld(report: &Report) -> Vec<(Kind, &'static str, Option<&'static str>)> {
+    let Some(view) = &report.facts.view else { return Vec::new() };
+    let kind = view.kind();
+    view.withheld().map(|name| (kind, name, unchecked_without(kind, name))).collect()
+}
+
+/// The withheld fields of a record and of those that it rests on.
+fn withheld_json(report: &Report) -> Vec<Value> {
+    let all = std::iter::once(report).chain(&report.supporting);
+    let rows = all.flat_map(|report| {
+        withheld(report).into_iter().map(|(kind, name, lost)| {
+            json!({
+                "index": report.facts.index, "kind": kind.as_str(), "field": name,
+                "unchecked": lost,
+            })
+        })
+    });
+    rows.collect()
 }
 
 fn sentence(facts: &Facts) -> Option<String> {
@@ -185,6 +213,7 @@ pub(crate) fn file_json(file: &FileReport) -> Value {
         return json!({
             "path": file.path, "result": "INDETERMINATE", "step": null, "code": "UNREADABLE",
             "index": null, "size": null, "kind": null, "outcome": null, "not_checked": [],
+            "withheld": [],
         });
     };
     let finding = report.decisive();
@@ -200,5 +229,6 @@ pub(crate) fn file_json(file: &FileReport) -> Value {
         "kind": view.map(|v| v.kind().as_str()),
         "outcome": view.and_then(|v| v.str("outcome")),
         "not_checked": report.not_checked,
+        "withheld": withheld_json(report),
     })
 }

@@ -231,12 +231,56 @@ registry! {
     AnchorDiffers "ANCHOR_DIFFERS" "The database holds another history than its anchor." "Do not serve from it; restore the database that belongs to this anchor.";
     ConfigInvalid "CONFIG_INVALID" "The configuration has an unknown key or a value out of range." "Mend the key that is named; countersign config show prints what is in force.";
 
+    // Packs.
+    LifecycleWithheld "LIFECYCLE_WITHHELD" "A value that the order of an action's records rests on is withheld." "Ask for a pack that shows it; until then this rule is not checked.";
+    LifecycleOutside "LIFECYCLE_OUTSIDE" "A record that this one answers is not in the pack." "Ask for a pack that has it too; until then this rule is not checked.";
+    PackManifest "PACK_MANIFEST" "The manifest is not as spec/pack.md has it, or is not in its one spelling." "Use the pack as its maker wrote it.";
+    PackOversized "PACK_OVERSIZED" "The pack has more files or bytes than a pack may have." "Ask for several packs, each over a part of the log.";
+    PackPath "PACK_PATH" "The manifest names a file that a pack has no place for." "Use the pack as its maker wrote it.";
+    PackUnlisted "PACK_UNLISTED" "The folder holds a file that the manifest does not list." "Remove it, or ask for the pack again: what is not listed was not claimed by anybody.";
+    PackFileMissing "PACK_FILE_MISSING" "A file that the manifest lists is not in the folder." "Ask for the pack again, whole.";
+    PackFileKind "PACK_FILE_KIND" "Something in the folder is no plain file or folder, or not where a pack has one." "Remove links, pipes and devices: a pack holds plain files only.";
+    PackFileHash "PACK_FILE_HASH" "A file is not the one that the manifest lists under its name." "The file was changed after the pack was made; ask for the pack again.";
+    PackHeadMissing "PACK_HEAD_MISSING" "A head that the manifest or a proof names is not in the pack." "Ask for the pack again, with heads/<size>.note.";
+    PackHeadName "PACK_HEAD_NAME" "A head is of another log or size than the manifest and its file's name say." "Use the pack as its maker wrote it.";
+    PackHeadUnjoined "PACK_HEAD_UNJOINED" "A head is not joined to the pack's head by consistency proofs." "Ask for the missing proof; if the log can't give it, its history was rewritten.";
+    PackProofName "PACK_PROOF_NAME" "A consistency proof is of other sizes than its file's name says." "Use the pack as its maker wrote it.";
+    PackEvidenceName "PACK_EVIDENCE_NAME" "A record's index in the log is not the one that its file is named by." "The file was renamed or put in another's place; ask for the pack again.";
+    PackReceiptHead "PACK_RECEIPT_HEAD" "A receipt leads to a tree head that is not one of the pack's." "Ask for the evidence under one of the pack's heads; a head of that size with another root proves a fork.";
+    PackNotAsked "PACK_NOT_ASKED" "A record does not match what the manifest says was asked for." "Ask for the pack again; its maker added or changed something.";
+    PackForeign "PACK_FOREIGN" "A record belongs to another tenant, or to a gate that the pack does not claim." "Ask for the pack again; it mixes what does not belong together.";
+    PackCertificate "PACK_CERTIFICATE" "A certificate's file is not named by the SHA-256 of its DER." "Use the pack as its maker wrote it.";
+    PackTimeOrder "PACK_TIME_ORDER" "An entry is dated before one that stands in front of it in the log." "The ledger backdated it: keep the pack as proof, and alarm the tenant.";
+    PackSeqGap "PACK_SEQ_GAP" "A stream's sequence number is skipped: a record is missing." "The record was dropped or hidden; ask the gate and the ledger for it.";
+    PackSeqRepeated "PACK_SEQ_REPEATED" "A stream goes back to a sequence number that it had: a record stands twice, out of order, or beside another one of its number." "The ledger duplicated, reordered or forked the stream: keep the pack as proof, and alarm the tenant.";
+    PackPrev "PACK_PREV" "A record does not name the record before it in its stream." "The stream was forked or a record replaced: keep the pack as proof, and alarm the tenant.";
+    PackClaims "PACK_CLAIMS" "The pack claims a range or keys without the files that prove it, or has those files without a claim." "Ask for the pack again, as a complete one.";
+    PackEntriesLength "PACK_ENTRIES_LENGTH" "The entries are not as many as lie between the two heads." "Ask for the pack again, with every entry of the range.";
+    PackPeaksRoot "PACK_PEAKS_ROOT" "The peaks do not lead to the root of the head that the range begins at." "Ask for the pack again; these peaks are another tree's.";
+    PackEntriesRoot "PACK_ENTRIES_ROOT" "Peaks and entries do not lead to the root of the head that the range ends at." "An entry was left out, added or changed; ask for the pack again.";
+    PackEntryDiffers "PACK_ENTRY_DIFFERS" "A record's entry is not the one that the log has at its index." "The record is not what the log holds there; treat it as never logged.";
+    PackRecordWithheld "PACK_RECORD_WITHHELD" "The log has an entry of a claimed key, and the pack has no evidence for it." "A record was held back: ask for a pack that has it.";
+    PackEntryUnread "PACK_ENTRY_UNREAD" "An entry is of a version or kind that this program does not know, so whose it is can't be said." "Use a newer version of this program.";
+    PackEmpty "PACK_EMPTY" "The pack holds no evidence and claims nothing, so nothing was verified." "Ask for a pack of what you want to know, or a complete one.";
+    GateSilent "GATE_SILENT" "A gate was silent at the pack's end for longer than the interval of its heartbeats." "Find out whether the gate was stopped, cut off, or had its records held back.";
+    WithholdNever "WITHHOLD_NEVER" "This name is never withheld: without it the record could not be placed." "Leave it out of what is to be withheld.";
+    WithholdUnknown "WITHHOLD_UNKNOWN" "No record in the file has a field of this name, or shows it." "Use the names in spec/kinds.md.";
+
     // The client.
     HeadRollback "HEAD_ROLLBACK" "The ledger showed a smaller tree than it showed before." "Keep both heads: this proves a rollback. Tell the tenant and stop relying on this ledger.";
     HeadFork "HEAD_FORK" "The ledger showed a tree that does not continue the one it showed before." "Keep both heads: this proves a fork. Tell the tenant and stop relying on this ledger.";
     AnswerMismatch "ANSWER_MISMATCH" "The ledger's answer is not about what was sent." "Treat the records as not logged and send them again.";
     Unreachable "UNREACHABLE" "The ledger could not be reached in time." "Check address and identity; countersign doctor says which part fails.";
     LineMalformed "LINE_MALFORMED" "A line of the input is not a verdict as spec/kinds.md has it." "Mend the line that is named.";
+
+    // Queries and erasure.
+    QueryMalformed "QUERY_MALFORMED" "The query names an unknown field, a value that no record can have, an empty window, or too much." "Compare it with the fields and limits of proto/countersign/v1/ledger.proto.";
+    CursorMalformed "CURSOR_MALFORMED" "The cursor lies outside the log as of the page's size, or comes without a size." "Give cursor and size back as the page before named them.";
+    ReindexNeeded "REINDEX_NEEDED" "The derived indexes of this data folder are unfinished: their rebuild was interrupted." "Run countersign reindex --dir DIR to its end, with the ledger stopped.";
+    ErasureOpen "ERASURE_OPEN" "A record to be erased belongs to an action that is still open." "Resolve or void it first, or wait until its permit has ended.";
+    ErasureKind "ERASURE_KIND" "A record to be erased is of a kind that can't be erased, or of the ledger itself." "Erase grants, intents, verdicts, approvals and outcomes only.";
+    ErasureFloor "ERASURE_FLOOR" "The reason states no retention floor, or one that does not allow this erasure." "End it with the line `retention floor: <time>`: past, as old as this ledger's retention asks, and later than every record named.";
+    ErasureOversized "ERASURE_OVERSIZED" "The erasure names more records than one erasure takes (1,024)." "Erase them in several parts.";
 }
 
 impl Code {

@@ -183,6 +183,17 @@ pub enum Field {
     Withheld(Hash),
 }
 
+impl Field {
+    /// The field with its leaf in place of its bytes: the record's root stays what it is (REC-6).
+    #[must_use]
+    pub fn withheld(&self) -> Self {
+        match self {
+            Self::Shown(bytes) => Self::Withheld(field_leaf(bytes)),
+            Self::Withheld(leaf) => Self::Withheld(*leaf),
+        }
+    }
+}
+
 /// A record as evidence gives it: each field shown or withheld.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisclosedRecord {

@@ -71,6 +71,11 @@ pub struct Seal {
 impl Seal {
     /// Verifies path and signature for a record (SEAL-4, SEAL-5).
     pub fn verify(&self, root: &RecordRoot) -> Result<(), Fault> {
+        self.verify_batch(&self.batch_root(root)?)
+    }
+
+    /// The root of the batch that the path leads to from this record.
+    pub(crate) fn batch_root(&self, root: &RecordRoot) -> Result<BatchRoot, Fault> {
         if self.size == 0 || self.size > BATCH_MAX {
             return Err(Code::SealSize.into());
         }
@@ -84,7 +89,12 @@ impl Seal {
             &self.path,
         )
         .map_err(|_| Code::SealPath)?;
-        let message = signed_bytes(self.size, &BatchRoot(batch));
+        Ok(BatchRoot(batch))
+    }
+
+    /// Verifies the signature over a batch of this root.
+    pub(crate) fn verify_batch(&self, batch: &BatchRoot) -> Result<(), Fault> {
+        let message = signed_bytes(self.size, batch);
         verify_signature(&self.key, &message, &self.signature, Code::SealSignature)
     }
 

@@ -5,10 +5,11 @@
 //! not checked, never as passed. Without trust nothing is ever valid.
 
 mod head;
+mod memo;
 mod release;
+mod sealer;
 mod sense;
 
-use crate::cert::{self, Role, TrustAnchor, VerifiedChain};
 use crate::codes::{Code, Fault};
 use crate::encoding::{Micros, from_hex_array};
 use crate::entry::Entry;
@@ -17,9 +18,11 @@ use crate::hash::RecordRoot;
 use crate::kinds::{self, Kind};
 use crate::record::View;
 use crate::stream::StreamId;
-use crate::trust::{Trust, TrustedLog, read_chain};
+use crate::trust::{Trust, TrustedLog};
 
 pub use head::TrustedHead;
+use memo::Memo;
+pub use memo::Verifier;
 pub use sense::signed_bytes as person_signed_bytes;
 
 /// What verification comes to.
@@ -74,6 +77,8 @@ pub struct Facts {
     pub witnesses: Vec<String>,
     /// The id and key of the person who signed, once the signature has verified.
     pub person: Option<(String, [u8; 32])>,
+    /// The tenant that this person's certificate names, once the signature has verified.
+    pub person_tenant: Option<String>,
     /// Whether it was logged later than the skew after it was recorded.
     pub late: bool,
 }
@@ -106,30 +111,17 @@ impl Report {
 
 /// Verifies an evidence file. `trust` is all that is believed; without it nothing is VALID.
 pub fn verify_file(bytes: &[u8], trust: Option<&Trust>) -> Report {
-    match Evidence::parse(bytes) {
-        Ok(evidence) => verify(&evidence, trust),
-        Err(fault) => {
-            let mut run = Run::new(trust);
-            let unknown = fault.code == Code::VersionUnknown;
-            if unknown {
-                run.doubt(1, fault);
-                run.finish(Ok(()))
-            } else {
-                run.finish(Err(Finding { step: 1, fault }))
-            }
-        }
-    }
+    Verifier::new(trust).verify_file(bytes)
 }
 
 /// Verifies parsed evidence with what it rests on.
 pub fn verify(evidence: &Evidence, trust: Option<&Trust>) -> Report {
-    let mut run = Run::new(trust);
-    let outcome = run.steps(evidence, true);
-    run.finish(outcome)
+    Verifier::new(trust).verify(evidence)
 }
 
-pub(crate) struct Run<'a> {
+struct Run<'a, 'm> {
     trust: Option<&'a Trust>,
+    memo: &'m mut Memo<'a>,
     doubts: Vec<Finding>,
     steps: Vec<u8>,
     not_checked: Vec<String>,
@@ -163,10 +155,11 @@ impl From<Code> for Stop {
 
 type Step = Result<(), Stop>;
 
-impl<'a> Run<'a> {
-    fn new(trust: Option<&'a Trust>) -> Self {
+impl<'a, 'm> Run<'a, 'm> {
+    fn new(trust: Option<&'a Trust>, memo: &'m mut Memo<'a>) -> Self {
         Self {
             trust,
+            memo,
             doubts: Vec::new(),
             steps: Vec::new(),
             not_checked: Vec::new(),
@@ -305,7 +298,7 @@ impl<'a> Run<'a> {
 
     /// VER-3.
     fn seal(&mut self, evidence: &Evidence) -> Step {
-        evidence.seal.verify(&self.root()?)?;
+        self.memo.seal(&evidence.seal, &self.root()?)?;
         self.keys.push(evidence.seal.key.to_vec());
         self.facts.sealed_by = Some(evidence.seal.key);
         Ok(())
@@ -361,7 +354,7 @@ impl<'a> Run<'a> {
             self.doubt(6, Code::NoTrust);
             return Ok(());
         };
-        let head = TrustedHead::check(&evidence.receipt.checkpoint, trust)?;
+        let head = self.memo.head(&evidence.receipt.checkpoint, trust).log.clone()?;
         self.log = Some(head.log);
         self.clock_seconds = head.clock_seconds;
         match (head.clocks_known, head.clock_seconds) {
@@ -375,7 +368,11 @@ impl<'a> Run<'a> {
 
     /// VER-7.
     fn witnesses(&mut self, evidence: &Evidence) -> Step {
-        let Some(policy) = self.trust.and_then(|trust| trust.witnesses.as_ref()) else {
+        let Some(trust) = self.trust else {
+            self.not_checked.push("witnesses".into());
+            return Ok(());
+        };
+        let Some(policy) = &trust.witnesses else {
             self.not_checked.push("witnesses".into());
             return Ok(());
         };
@@ -385,115 +382,9 @@ impl<'a> Run<'a> {
         if policy.is_none() {
             self.not_checked.push("witnesses".into());
         }
-        match policy.evaluate(
-            &evidence.receipt.checkpoint,
-            &self.trust.map(Trust::own_keys).unwrap_or_default(),
-            None,
-        )? {
-            Some(met) => self.facts.witnesses = met.witnesses,
+        match self.memo.head(&evidence.receipt.checkpoint, trust).witnesses.clone()? {
+            Some(witnesses) => self.facts.witnesses = witnesses,
             None => self.doubt(7, Code::WitnessQuorum),
-        }
-        Ok(())
-    }
-
-    /// VER-8.
-    fn sealer(&mut self, evidence: &Evidence) -> Step {
-        let entry = self.read_entry()?;
-        let own = entry.stream == StreamId::LEDGER;
-        if own != evidence.gate_chain.is_empty() {
-            return Err(Code::CertChain.into());
-        }
-        if own { self.ledger_sealer(evidence) } else { self.gate_sealer(evidence, &entry) }
-    }
-
-    fn ledger_sealer(&mut self, evidence: &Evidence) -> Step {
-        let view = self.view()?;
-        if ["tenant", "gate"].iter().any(|name| view.str(name).is_some_and(|t| !t.is_empty())) {
-            return Err(Code::RecordForeign.into());
-        }
-        let Some(trust) = self.trust else {
-            return Ok(());
-        };
-        // The ledger's stream outlives its keys and the log's: any of the origin's serves.
-        let origin = &evidence.receipt.checkpoint.origin;
-        let mut ledgers = trust.logs_of(origin).flat_map(|log| &log.ledgers).peekable();
-        if ledgers.peek().is_none() {
-            self.doubt(8, Code::LedgerKeysAbsent);
-            return Ok(());
-        }
-        if ledgers.any(|vkey| vkey.key == evidence.seal.key) {
-            Ok(())
-        } else {
-            Err(Code::LedgerKeyUnknown.into())
-        }
-    }
-
-    fn gate_sealer(&mut self, evidence: &Evidence, entry: &Entry) -> Step {
-        let chain = read_chain(&evidence.gate_chain)?;
-        let Some(trust) = self.trust else {
-            return Ok(());
-        };
-        let Some(gates) = &trust.gates else {
-            self.doubt(8, Code::GatesAbsent);
-            return Ok(());
-        };
-        let verified =
-            cert::verify_chain(&chain, &gates.roots, entry.logged_at.0).map_err(Fault::from)?;
-        let identity = verified.identity();
-        if verified.leaf_key() != evidence.seal.key
-            || identity.trust_domain() != gates.trust_domain
-            || identity.role() != Role::Gate
-        {
-            return Err(Code::SealerUntrusted.into());
-        }
-        let view = self.view()?;
-        let says = |name, value: &str| view.str(name).is_none_or(|shown| shown == value);
-        if !says("tenant", identity.tenant()) || !says("gate", identity.name()) {
-            return Err(Code::SealerUntrusted.into());
-        }
-        if !gates.tenants.iter().any(|tenant| tenant == identity.tenant()) {
-            return Err(Code::TenantUntrusted.into());
-        }
-        let origin = &evidence.receipt.checkpoint.origin;
-        if !entry.stream.is_derived(origin, identity.tenant(), identity.name(), &evidence.seal.key)
-        {
-            return Err(Code::StreamDerivation.into());
-        }
-        self.rely_on(&verified);
-        Ok(())
-    }
-
-    fn rely_on(&mut self, chain: &VerifiedChain) {
-        self.keys.extend(chain.keys().iter().cloned());
-    }
-
-    /// A person's chain, verified at the time of logging; `None` where trust names no people.
-    fn person_chain(
-        &mut self,
-        evidence: &Evidence,
-        at: Micros,
-    ) -> Result<Option<VerifiedChain>, Stop> {
-        let [pems] = evidence.people_chains.as_slice() else {
-            return Err(Code::PeopleChains.into());
-        };
-        let chain = read_chain(pems)?;
-        let Some(trust) = self.trust else {
-            return Ok(None);
-        };
-        let Some(roots): Option<&Vec<TrustAnchor>> = trust.people.as_ref() else {
-            self.doubt(11, Code::PeopleAbsent);
-            return Ok(None);
-        };
-        Ok(Some(cert::verify_chain(&chain, roots, at.0).map_err(Fault::from)?))
-    }
-
-    /// VER-9.
-    fn revocation(&mut self, evidence: &Evidence) -> Step {
-        let Some(trust) = self.trust else {
-            return Ok(());
-        };
-        if let Some(doubt) = trust.revocation_doubt(&self.keys, &evidence.receipt.checkpoint)? {
-            self.doubt(9, doubt);
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use countersign_core::stream::StreamId;
 use serde_json::Value;
 
 use crate::api::{First, RecordAt};
-use crate::lifecycle::{ACTION_RECORDS_MAX, Fact, action_of};
+use crate::lifecycle::{self, ACTION_RECORDS_MAX, Fact, action_of};
 use crate::rows::{BatchRow, Payload, decode_chain};
 use crate::shared::{CORRUPT, Published, Shared, entry_at, store_fault};
 use crate::store::Store;
@@ -52,7 +52,7 @@ impl Stored {
     /// What the lifecycle asks of it.
     pub(crate) fn fact(&self) -> Fact {
         let Payload { record, people, .. } = &self.payload;
-        Fact::new(self.root, self.entry.logged_at, record, people)
+        lifecycle::fact(self.root, self.entry.logged_at, record, people)
     }
 
     fn seal(&self) -> Result<Seal, Fault> {

@@ -17,7 +17,7 @@ use countersign_core::stream::StreamId;
 
 use crate::api::Refused;
 use crate::evidence::facts;
-use crate::lifecycle::{self, Fact, action_of};
+use crate::lifecycle::{self, action_of};
 use crate::own::Saying;
 use crate::policies;
 use crate::rows::{BatchRow, Payload, StreamRow};
@@ -320,7 +320,7 @@ impl<S: Store> Maker<'_, S> {
         let Some(action) = action_of(view) else {
             return Ok(lifecycle::check_without_action(view));
         };
-        let new = Fact::new(root, self.now, &record.record, &record.people);
+        let new = lifecycle::fact(root, self.now, &record.record, &record.people);
         let key = (batch.tenant.clone(), action);
         let mut logged = match facts(&*self.shared.store, &batch.tenant, action).await {
             Err(fault) if matches!(fault.code, Code::Erased | Code::ActionFull) => {
@@ -331,7 +331,7 @@ impl<S: Store> Maker<'_, S> {
         for unsettled in [&self.state.committing, &self.state.preparing] {
             for fact in unsettled.facts.get(&key).into_iter().flatten() {
                 // What is being committed may have become readable meanwhile.
-                if !logged.iter().any(|known| known.root == fact.root) {
+                if !logged.iter().any(|known| known.root() == fact.root()) {
                     logged.push(fact.clone());
                 }
             }

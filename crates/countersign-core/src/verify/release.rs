@@ -30,9 +30,9 @@ impl<'r> Support<'r> {
 }
 
 /// Verifies everything in `supporting` and what the record asks of it.
-pub(super) fn supporting(run: &mut Run<'_>, evidence: &Evidence, top: bool) -> Step {
+pub(super) fn supporting(run: &mut Run<'_, '_>, evidence: &Evidence, top: bool) -> Step {
     for inner in &evidence.supporting {
-        let mut other = Run::new(run.trust);
+        let mut other = Run::new(run.trust, run.memo);
         let outcome = other.steps(inner, false);
         let report = other.finish(outcome);
         let decisive = report.decisive();

@@ -13,11 +13,18 @@ use crate::seal::verify_signature;
 use crate::stream::StreamId;
 
 /// What the record's values say of each other and of its place.
-pub(super) fn values(run: &mut Run<'_>, evidence: &Evidence) -> Step {
-    let view = run.view()?.clone();
+pub(super) fn values(run: &mut Run<'_, '_>, evidence: &Evidence) -> Step {
+    // Lent and given back, since what is found out is noted in the run.
+    let view = run.facts.view.take().ok_or(Code::KindUnknown)?;
+    let outcome = values_of(run, evidence, &view);
+    run.facts.view = Some(view);
+    outcome
+}
+
+fn values_of(run: &mut Run<'_, '_>, evidence: &Evidence, view: &View) -> Step {
     match view.kind() {
         Kind::Intent | Kind::Verdict => {
-            match (action::digest(&view)?, view.str("action_digest")) {
+            match (action::digest(view)?, view.str("action_digest")) {
                 (Some(found), Some(shown)) if from_hex_array(shown) != Some(found) => {
                     return Err(Code::ActionDigest.into());
                 }
@@ -38,7 +45,7 @@ pub(super) fn values(run: &mut Run<'_>, evidence: &Evidence) -> Step {
                 return Err(Code::GenesisPlace.at_field("ledger_key").into());
             }
         }
-        Kind::Stream => stream_opened(&view, &evidence.receipt.checkpoint.origin)?,
+        Kind::Stream => stream_opened(view, &evidence.receipt.checkpoint.origin)?,
         Kind::Approval => {
             // LIFE-6, as far as the approval alone shows it.
             let not_after = view.str("not_after").and_then(Micros::parse);
@@ -72,13 +79,13 @@ fn stream_opened(view: &View, origin: &str) -> Step {
 }
 
 /// The person's chain and signature, in the kinds that a person signs; none elsewhere.
-pub(super) fn person(run: &mut Run<'_>, evidence: &Evidence) -> Step {
-    let view = run.view()?.clone();
-    let kind = view.kind();
-    if !kind.signed_by_person() {
+pub(super) fn person(run: &mut Run<'_, '_>, evidence: &Evidence) -> Step {
+    if !run.view()?.kind().signed_by_person() {
         let none = evidence.people_chains.is_empty();
         return if none { Ok(()) } else { Err(Code::PeopleChains.into()) };
     }
+    let view = run.view()?.clone();
+    let kind = view.kind();
     let at = run.read_entry()?.logged_at;
     let chain = run.person_chain(evidence, at)?;
     let Some(chain) = chain else {
@@ -126,6 +133,7 @@ pub(super) fn person(run: &mut Run<'_>, evidence: &Evidence) -> Step {
     };
     verify_signature(&chain.leaf_key(), &message, &signature, Code::PersonSignature)?;
     run.facts.person = Some((identity.name().to_owned(), chain.leaf_key()));
+    run.facts.person_tenant = Some(identity.tenant().to_owned());
     run.rely_on(&chain);
     Ok(())
 }

@@ -184,6 +184,8 @@ async fn heartbeat(shared: &Arc<Shared>, waiting: u64) -> Result<(), StateError>
     let policy = shared.live.policy().ok();
     let digest = policy.map(|loaded| countersign_core::encoding::hex(&loaded.name.digest));
     let detail = json!({
+        // The promise that bounds a pack's tail (PACK-28).
+        "interval_s": shared.settings.heartbeat_s,
         "mode": shared.live.mode().as_ref(), "policy": digest, "waiting": waiting,
     });
     notice(shared, "heartbeat", &detail).await
@@ -195,7 +197,10 @@ pub(crate) async fn say_restart(shared: &Arc<Shared>) -> Result<(), StateError> 
         |tx: &redb::ReadTransaction| Ok((tables::outbox_count(tx)?, tables::waiting_count(tx)?));
     let (outbox, waiting) = shared.state.read(counts)?;
     let mode = shared.live.mode();
-    let detail = json!({ "outbox": outbox, "waiting": waiting, "mode": mode.as_ref() });
+    let detail = json!({
+        "interval_s": shared.settings.heartbeat_s,
+        "outbox": outbox, "waiting": waiting, "mode": mode.as_ref(),
+    });
     notice(shared, "restart", &detail).await
 }
 

@@ -1,0 +1,22 @@
+//! Packs: evidence in a folder, with what proves that nothing of it is missing (spec/pack.md,
+//! PACK-1).
+//!
+//! [`Manifest`] says what is in the folder and what is claimed of it; [`PackCheck`] verifies it. It
+//! reads nothing itself: it names the file that it wants next, is handed that file's bytes, and
+//! ends in a [`PackReport`]. Of each record it keeps a few hundred bytes and never the record.
+
+mod check;
+mod heads;
+mod manifest;
+mod path;
+mod range;
+mod records;
+mod report;
+mod streams;
+
+pub use check::{Given, PackCheck, Want};
+pub use manifest::{
+    Asked, Claims, GateKey, KEYS_MAX, MANIFEST_BYTES_MAX, Manifest, PACK_FILES_MAX,
+};
+pub use path::PackFile;
+pub use report::{Complete, Counts, FINDINGS_MAX, Gap, PackFinding, PackReport, Place, Weight};

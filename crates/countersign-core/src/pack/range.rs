@@ -1,0 +1,205 @@
+//! Every entry between two heads (PACK-20 to PACK-24): they lead from one root to the other, their
+//! times never decrease, no stream skips or repeats a number, and each that is of a claimed key has
+//! its evidence.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use sha2::{Digest as _, Sha256};
+
+use super::report::{Findings, Place};
+use super::{Claims, PackFile};
+use crate::codes::Code;
+use crate::encoding::Micros;
+use crate::entry::{ENTRY_BYTES, Entry};
+use crate::hash::{Hash, RootHash, TreeSize};
+use crate::kinds::Kind;
+use crate::merkle::{CompactRange, leaf_hash};
+use crate::stream::StreamId;
+
+/// Bytes of entries that are asked for at once.
+pub(super) const CHUNK_BYTES: usize = 16_384 * ENTRY_BYTES;
+
+/// The entry that the log has where an evidence file says that it belongs.
+#[derive(Clone, Copy)]
+pub(super) struct Expected {
+    pub(super) index: u64,
+    pub(super) bytes: [u8; ENTRY_BYTES],
+}
+
+/// The range, as far as it was read.
+pub(super) struct Range {
+    from: u64,
+    to: u64,
+    prefixes: BTreeSet<[u8; 12]>,
+    tree: Option<CompactRange>,
+    at: u64,
+    last_time: Micros,
+    /// The newest sequence number of every stream in the log.
+    seqs: HashMap<StreamId, u64>,
+    hasher: Sha256,
+    expected: VecDeque<Expected>,
+    ended: bool,
+    /// Stream openings that the pack has no evidence of.
+    pub(super) openings_unshown: u64,
+}
+
+impl Range {
+    pub(super) fn new(claims: &Claims, origin: &str) -> Self {
+        let prefix = |key: &super::GateKey| {
+            let stream = StreamId::derive(origin, &key.tenant, &key.gate, &key.key, 0).ok()?;
+            stream.0.first_chunk::<12>().copied()
+        };
+        Self {
+            from: claims.from.0,
+            to: claims.to.0,
+            prefixes: claims.keys.iter().filter_map(prefix).collect(),
+            tree: None,
+            at: claims.from.0,
+            last_time: Micros(0),
+            seqs: HashMap::new(),
+            hasher: Sha256::new(),
+            expected: VecDeque::new(),
+            ended: false,
+            openings_unshown: 0,
+        }
+    }
+
+    /// Whether an index lies in the range.
+    pub(super) fn holds(&self, index: u64) -> bool {
+        (self.from..self.to).contains(&index)
+    }
+
+    /// Whether a stream is one of the claimed keys', whatever its instance.
+    pub(super) fn claims(&self, stream: StreamId) -> bool {
+        stream.0.first_chunk::<12>().is_some_and(|prefix| self.prefixes.contains(prefix))
+    }
+
+    /// How far the entries were read: no entry from here on is known.
+    pub(super) fn at(&self) -> u64 {
+        if self.ended { self.to } else { self.at }
+    }
+
+    pub(super) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// When the last entry was logged.
+    pub(super) fn last_time(&self) -> Micros {
+        self.last_time
+    }
+
+    /// PACK-20: the peaks lead to head A's root.
+    pub(super) fn begin(&mut self, peaks: &[u8], root: Option<RootHash>) -> Result<(), Code> {
+        let hashes: Vec<Hash> = peaks.chunks(32).map_while(|hash| hash.try_into().ok()).collect();
+        let whole = hashes.len() * 32 == peaks.len();
+        let tree = CompactRange::from_peaks(TreeSize(self.from), hashes);
+        let tree = tree.ok().filter(|_| whole).ok_or(Code::PackPeaksRoot)?;
+        // The empty tree has no head.
+        if self.from > 0 && Some(tree.root()) != root {
+            return Err(Code::PackPeaksRoot);
+        }
+        self.tree = Some(tree);
+        Ok(())
+    }
+
+    /// Reads the entries that follow; `shown` says whether there is evidence for an index. Bytes
+    /// come in whole entries until the file ends.
+    pub(super) fn feed(
+        &mut self,
+        bytes: &[u8],
+        shown: impl Fn(u64) -> bool,
+        findings: &mut Findings,
+    ) {
+        self.hasher.update(bytes);
+        for entry in bytes.chunks(ENTRY_BYTES) {
+            let whole = <&[u8; ENTRY_BYTES]>::try_from(entry);
+            let (Ok(entry), true) = (whole, self.at < self.to) else {
+                findings.fault(Code::PackEntriesLength, Place::file(PackFile::Entries));
+                self.ended = true;
+                return;
+            };
+            self.entry(entry, shown(self.at), findings);
+            self.at += 1;
+        }
+    }
+
+    /// PACK-21: the file ended; peaks and entries lead to head B's root.
+    pub(super) fn end(&mut self, root: Option<RootHash>, findings: &mut Findings) -> Hash {
+        let place = Place::file(PackFile::Entries);
+        if self.at < self.to && !self.ended {
+            findings.fault(Code::PackEntriesLength, place);
+        } else if let Some(tree) = &self.tree
+            && root.is_some()
+            && Some(tree.root()) != root
+        {
+            findings.fault(Code::PackEntriesRoot, place);
+        }
+        self.ended = true;
+        self.hasher.finalize_reset().into()
+    }
+
+    fn entry(&mut self, bytes: &[u8; ENTRY_BYTES], shown: bool, findings: &mut Findings) {
+        if let Some(tree) = &mut self.tree {
+            tree.append(&leaf_hash(bytes));
+        }
+        let index = self.at;
+        if shown {
+            self.expected.push_back(Expected { index, bytes: *bytes });
+        }
+        let Ok(entry) = Entry::from_bytes(bytes) else {
+            let place = Place { index: Some(index), ..Place::default() };
+            findings.doubt(Code::PackEntryUnread.at_index(index), place);
+            return;
+        };
+        let place = Place::entry(index, entry.stream, entry.seq);
+        // PACK-22.
+        if entry.logged_at < self.last_time {
+            findings.fault(Code::PackTimeOrder.at_index(index), place.clone());
+        }
+        self.last_time = self.last_time.max(entry.logged_at);
+        if (index == 0) != (entry.kind == Kind::Genesis) {
+            findings.fault(Code::GenesisPlace.at_index(index), place.clone());
+        }
+        self.number(&entry, index, &place, findings);
+        // PACK-24: none is held back.
+        if self.claims(entry.stream) {
+            if !shown {
+                findings.fault(Code::PackRecordWithheld.at_index(index), place);
+            }
+        } else if entry.kind == Kind::Stream && !shown {
+            self.openings_unshown += 1;
+        }
+    }
+
+    /// PACK-23: in every stream of the log, claimed or not, one number follows the other.
+    fn number(&mut self, entry: &Entry, index: u64, place: &Place, findings: &mut Findings) {
+        let before = self.seqs.insert(entry.stream, entry.seq);
+        let next = match before {
+            Some(before) => before.saturating_add(1),
+            None if self.from == 0 => 0,
+            // The range begins in the middle of the stream.
+            None => entry.seq,
+        };
+        let code = match entry.seq.cmp(&next) {
+            std::cmp::Ordering::Equal => return,
+            std::cmp::Ordering::Greater => Code::PackSeqGap,
+            std::cmp::Ordering::Less => Code::PackSeqRepeated,
+        };
+        findings.fault(code.at_index(index), place.clone());
+    }
+
+    /// The entry at this index, which was read before its evidence; each is asked for once,
+    /// ascending.
+    pub(super) fn expected(&mut self, index: u64) -> Option<[u8; ENTRY_BYTES]> {
+        while let Some(first) = self.expected.front().copied() {
+            if first.index > index {
+                return None;
+            }
+            self.expected.pop_front();
+            if first.index == index {
+                return Some(first.bytes);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,337 @@
+//! What a pack's records say of each other (PACK-26, PACK-27, PACK-29).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::report::{Counts, Findings, PackFinding, Place, Weight};
+use super::{Asked, PackFile};
+use crate::codes::{Code, Culprit, Fault};
+use crate::encoding::from_hex_array;
+use crate::hash::RecordRoot;
+use crate::kinds::{Kind, parse_ranges};
+use crate::lifecycle::{Fact, History, Turn, action_of, check, check_without_action, turn};
+use crate::query::Answer;
+use crate::record::View;
+use crate::stream::StreamId;
+use crate::verify::{Facts, Finding, Report, Verdict};
+
+/// One action, as far as the pack shows it.
+#[derive(Default)]
+struct Action {
+    facts: Vec<Fact>,
+    records: usize,
+}
+
+/// A doubt that is none if these records were erased.
+struct Deferred {
+    finding: PackFinding,
+    because: Vec<u64>,
+}
+
+/// The records that were read so far.
+pub(super) struct Records {
+    asked: Asked,
+    /// Whether only some records were asked for.
+    some: bool,
+    actions: HashMap<[u8; 16], Action>,
+    deferred: Vec<Deferred>,
+    /// Indexes of records that withhold something.
+    withheld: Vec<u64>,
+    erased: Vec<(u64, u64)>,
+    policies: BTreeSet<[u8; 32]>,
+    pub(super) all: Counts,
+    pub(super) claimed: Counts,
+    pub(super) refusals: Vec<u64>,
+    pub(super) voids: Vec<u64>,
+    pub(super) diverged: Vec<u64>,
+    pub(super) matching: Vec<u64>,
+    pub(super) unclaimed: BTreeSet<(String, [u8; 32])>,
+    pub(super) not_checked: BTreeMap<String, u64>,
+}
+
+/// Where a record stands to what the pack claims.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The pack claims nothing: it holds what was asked for.
+    Asked,
+    /// It is one of those that the pack claims to hold all of.
+    Claimed,
+    /// It is there because others rest on it.
+    Beside,
+}
+
+impl Records {
+    pub(super) fn new(asked: Asked) -> Self {
+        let query = &asked.query;
+        let some = !query.filters().is_empty() || query.from().is_some() || query.to().is_some();
+        Self {
+            asked,
+            some,
+            actions: HashMap::new(),
+            deferred: Vec::new(),
+            withheld: Vec::new(),
+            erased: Vec::new(),
+            policies: BTreeSet::new(),
+            all: Counts::default(),
+            claimed: Counts::default(),
+            refusals: Vec::new(),
+            voids: Vec::new(),
+            diverged: Vec::new(),
+            matching: Vec::new(),
+            unclaimed: BTreeSet::new(),
+            not_checked: BTreeMap::new(),
+        }
+    }
+
+    /// Whether only some records were asked for.
+    pub(super) fn asked_for_some(&self) -> bool {
+        self.some
+    }
+
+    /// Digests of the policies that verdicts name.
+    pub(super) fn policies(&self) -> &BTreeSet<[u8; 32]> {
+        &self.policies
+    }
+
+    fn unchecked(&mut self, what: impl Into<String>) {
+        *self.not_checked.entry(what.into()).or_default() += 1;
+    }
+
+    /// Takes the doubts of one file: those that withholding leaves are no doubts where an erasure
+    /// explains them, which stands further on in the log.
+    pub(super) fn doubts(&mut self, index: u64, report: &Report, findings: &mut Findings) {
+        let withholds = |facts: &Facts| {
+            facts.view.as_ref().is_some_and(|view| view.withheld().next().is_some())
+        };
+        let all = std::iter::once(report).chain(&report.supporting);
+        let because: Vec<u64> = all
+            .filter(|report| withholds(&report.facts))
+            .map(|report| report.facts.index)
+            .collect();
+        for Finding { step, fault } in &report.doubts {
+            let finding = PackFinding {
+                weight: Weight::Doubt,
+                fault: *fault,
+                step: Some(*step),
+                place: Place::file(PackFile::Evidence(index)),
+            };
+            let by_withholding =
+                matches!(fault.code, Code::PersonUnchecked | Code::ApprovalsWithheld);
+            if by_withholding && !because.is_empty() {
+                self.deferred.push(Deferred { finding, because: because.clone() });
+            } else {
+                findings.note(finding);
+            }
+        }
+        for what in &report.not_checked {
+            // The pack asks of its heads and of all records together what one file can't answer.
+            let by_pack = ["clock", "witnesses", "voided later", "the verdict it answers"];
+            if let Some(name) = what.strip_prefix("field:") {
+                let kind = report.facts.view.as_ref().map_or("record", |view| view.kind().as_str());
+                self.unchecked(format!("field:{kind}.{name}"));
+            } else if !by_pack.contains(&what.as_str()) {
+                self.unchecked(what.as_str());
+            }
+        }
+    }
+
+    /// Takes one record that is not INVALID, in ascending order of indexes.
+    pub(super) fn take(
+        &mut self,
+        index: u64,
+        standing: Standing,
+        report: &Report,
+        findings: &mut Findings,
+    ) {
+        let facts = &report.facts;
+        let (Some(view), Some(root), Some(entry)) = (&facts.view, facts.root, facts.entry) else {
+            return;
+        };
+        let place = Place::entry(index, entry.stream, entry.seq);
+        if !self.belongs(report, view, entry.stream) {
+            findings.fault(Code::PackForeign.at_index(index), place);
+            return;
+        }
+        if view.withheld().next().is_some() {
+            self.withheld.push(index);
+        }
+        self.count(index, standing, report, view);
+        self.asked(index, standing, report, findings);
+        if entry.stream == StreamId::LEDGER {
+            self.own(report, view);
+        } else if let Err(fault) = self.lifecycle(index, standing, report, view, root) {
+            findings.fault(fault, place);
+        }
+    }
+
+    /// PACK-26: the tenant's own records, and the ledger's about it.
+    fn belongs(&self, report: &Report, view: &View, stream: StreamId) -> bool {
+        let tenant = |said: Option<&str>| said.is_none_or(|said| said == self.asked.tenant);
+        match (stream == StreamId::LEDGER, view.kind()) {
+            (true, Kind::Stream) => tenant(view.str("subject_tenant")),
+            (true, Kind::Erasure) => tenant(report.facts.person_tenant.as_deref()),
+            (true, _) => true,
+            (false, _) => tenant(view.str("tenant")),
+        }
+    }
+
+    /// PACK-27: what was asked holds of each record that is there for it.
+    fn asked(&mut self, index: u64, standing: Standing, report: &Report, findings: &mut Findings) {
+        let (Some(view), Some(entry)) = (&report.facts.view, &report.facts.entry) else { return };
+        if !self.some {
+            return;
+        }
+        // Verdicts rest on these, and the ledger's own explain the others.
+        let companion = entry.stream == StreamId::LEDGER
+            || matches!(view.kind(), Kind::Policy | Kind::Grant | Kind::Notice);
+        match (self.asked.query.ask(entry, view), standing) {
+            (Answer::Yes, Standing::Claimed | Standing::Asked) => self.matching.push(index),
+            (Answer::No, Standing::Asked) if !companion => {
+                let place = Place::entry(index, entry.stream, entry.seq);
+                findings.fault(Code::PackNotAsked.at_index(index), place);
+            }
+            (Answer::Withheld, Standing::Claimed | Standing::Asked) => {
+                self.unchecked("asked: what would tell is withheld");
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&mut self, index: u64, standing: Standing, report: &Report, view: &View) {
+        let claimed = standing == Standing::Claimed;
+        let mut counted = vec![&mut self.all];
+        if claimed {
+            counted.push(&mut self.claimed);
+        }
+        let shadow = view.str("mode") == Some("shadow");
+        for counts in counted {
+            counts.records += 1;
+            counts.late += u64::from(report.facts.late);
+            let of_kind = match (view.kind(), shadow) {
+                (Kind::Intent, _) => &mut counts.intents,
+                (Kind::Verdict, true) => &mut counts.shadow,
+                (Kind::Verdict, false) => &mut counts.verdicts,
+                (Kind::Approval, _) => &mut counts.approvals,
+                (Kind::Outcome, _) => &mut counts.outcomes,
+                (Kind::Policy, _) => &mut counts.policies,
+                (Kind::Grant, _) => &mut counts.grants,
+                (Kind::Notice, _) => &mut counts.notices,
+                _ => continue,
+            };
+            *of_kind += 1;
+            match view.str("outcome") {
+                Some("approve") if !shadow => counts.approve += 1,
+                Some("refuse") if !shadow => counts.refuse += 1,
+                Some("supervise") if !shadow => counts.supervise += 1,
+                _ => {}
+            }
+        }
+        if view.kind() != Kind::Verdict {
+            return;
+        }
+        if claimed && !shadow && view.str("outcome") == Some("refuse") {
+            self.refusals.push(index);
+        }
+        let digest = view.get("policy").and_then(|policy| policy.get("digest"));
+        self.policies.extend(digest.and_then(|d| d.as_str()).and_then(from_hex_array::<32>));
+    }
+
+    /// The ledger's own records: who opened a stream, and what was erased.
+    fn own(&mut self, report: &Report, view: &View) {
+        match view.kind() {
+            Kind::Stream => {
+                let key = view.str("gate_key").and_then(from_hex_array::<32>);
+                let gate = view.str("subject_gate").map(str::to_owned);
+                self.unclaimed.extend(gate.zip(key));
+            }
+            // PACK-29: only a person of the tenant's own, whose signature verified, erases.
+            Kind::Erasure if report.result == Verdict::Valid => {
+                let signed = report.facts.person_tenant.as_ref() == Some(&self.asked.tenant);
+                let ranges = view.str("entries").and_then(parse_ranges).unwrap_or_default();
+                self.erased.extend(ranges.into_iter().filter(|_| signed));
+            }
+            _ => {}
+        }
+    }
+
+    /// LIFE-1 to LIFE-13 over all records of the action that the pack shows, those that others rest
+    /// on among them.
+    fn lifecycle(
+        &mut self,
+        index: u64,
+        standing: Standing,
+        report: &Report,
+        view: &View,
+        root: RecordRoot,
+    ) -> Result<(), Fault> {
+        let Some(id) = action_of(view) else {
+            return check_without_action(view).map_err(|fault| fault.code.at_index(index));
+        };
+        let fact_of = |facts: &Facts| {
+            let key = facts.person.as_ref().map(|(_, key)| *key);
+            Some(Fact::of(facts.root?, facts.entry?.logged_at, facts.view.as_ref()?, key))
+        };
+        let Some(new) = fact_of(&report.facts) else { return Ok(()) };
+        let action = self.actions.entry(id).or_default();
+        for other in &report.supporting {
+            let same = other.facts.view.as_ref().and_then(action_of) == Some(id);
+            let known = action.facts.iter().any(|fact| Some(fact.root()) == other.facts.root);
+            if same && !known {
+                action.facts.extend(fact_of(&other.facts));
+            }
+        }
+        // One record at two places of the log: its numbers or its evidence say so.
+        let again = action.facts.iter().any(|fact| fact.root() == root);
+        if again {
+            return Ok(());
+        }
+        let history = History { facts: &action.facts, records: action.records, whole: false };
+        action.records += 1;
+        let doubts = check(&new, &history).map_err(|fault| fault.code.at_index(index))?;
+        if standing == Standing::Claimed {
+            match turn(&new, &action.facts) {
+                Some(Turn::Voids) => self.voids.push(index),
+                Some(Turn::Diverges) => self.diverged.push(index),
+                None => {}
+            }
+        }
+        if new.binds() {
+            action.facts.push(new);
+        }
+        for doubt in doubts {
+            self.unchecked(unasked(doubt));
+        }
+        Ok(())
+    }
+
+    /// What was erased, and the doubts that this does not explain.
+    pub(super) fn end(&mut self, findings: &mut Findings) -> Vec<u64> {
+        let is_erased =
+            |index: &u64| self.erased.iter().any(|(from, to)| (*from..=*to).contains(index));
+        let mut explained = 0;
+        for Deferred { finding, because } in std::mem::take(&mut self.deferred) {
+            if because.iter().all(is_erased) {
+                explained += 1;
+            } else {
+                findings.note(finding);
+            }
+        }
+        let erased = self.withheld.iter().copied().filter(is_erased).collect();
+        if explained > 0 {
+            self.not_checked.insert("a person's signature, erased".to_owned(), explained);
+        }
+        erased
+    }
+}
+
+/// A doubt of the lifecycle as the report words it.
+fn unasked(doubt: Fault) -> String {
+    let name = match doubt.culprit {
+        Culprit::Field(name) => name,
+        _ => "a value",
+    };
+    if doubt.code == Code::LifecycleOutside {
+        format!("lifecycle: what {name} names is not in the pack")
+    } else {
+        format!("lifecycle: {name} is withheld")
+    }
+}

@@ -74,7 +74,7 @@ async fn call(
             target.lane.prev = batch.sealed.roots[0];
             Ok(())
         }
-        Rpc::GetHead => client.get_head(v1::GetHeadRequest {}).await.map(drop),
+        Rpc::GetHead => client.get_head(v1::GetHeadRequest::default()).await.map(drop),
         Rpc::WatchHeads => {
             let call = client.watch_heads(v1::WatchHeadsRequest { after_size: 0 }).await?;
             call.into_inner().message().await.map(|head| assert!(head.is_some()))
@@ -85,13 +85,16 @@ async fn call(
         }
         Rpc::GetReceipt => {
             let which = Some(get_receipt_request::Which::Index(target.index));
-            client.get_receipt(v1::GetReceiptRequest { which, min_size: 0 }).await.map(drop)
+            client
+                .get_receipt(v1::GetReceiptRequest { which, min_size: 0, at_size: 0 })
+                .await
+                .map(drop)
         }
         Rpc::GetEvidence => {
             let action = target.fields["action_id"].as_str().unwrap().to_owned();
             let which = Some(get_evidence_request::Which::ActionId(action));
             let tenant = target.name.to_owned();
-            let request = v1::GetEvidenceRequest { which, min_size: 0, tenant };
+            let request = v1::GetEvidenceRequest { which, min_size: 0, tenant, at_size: 0 };
             client.get_evidence(request).await.map(drop)
         }
         Rpc::PutBlob => {
@@ -99,6 +102,35 @@ async fn call(
             let digest = Context::Policy.hash(&[&content]).to_vec().into();
             let request = v1::PutBlobRequest { digest, content: content.to_vec().into() };
             client.put_blob(request).await.map(drop)
+        }
+        Rpc::Query => {
+            let tenant = target.name.to_owned();
+            let request = v1::QueryRequest { tenant, ..v1::QueryRequest::default() };
+            let answer = client.query(request).await?.into_inner();
+            assert!(!answer.rows.is_empty(), "{answer:?}");
+            Ok(())
+        }
+        Rpc::WatchRecords => {
+            let tenant = target.name.to_owned();
+            let request = v1::WatchRecordsRequest { tenant, ..v1::WatchRecordsRequest::default() };
+            let call = client.watch_records(request).await?;
+            call.into_inner().message().await.map(|record| assert!(record.is_some()))
+        }
+        Rpc::GetEntries => {
+            let request = v1::GetEntriesRequest { from: 0, count: 2 };
+            let answer = client.get_entries(request).await?.into_inner();
+            assert_eq!(answer.entries.len(), 132);
+            Ok(())
+        }
+        Rpc::GetPeaks => client.get_peaks(v1::GetPeaksRequest { size: 3 }).await.map(drop),
+        Rpc::GetPolicy => {
+            let digest = vec![7; 32].into();
+            client.get_policy(v1::GetPolicyRequest { digest }).await.map(drop)
+        }
+        Rpc::Erase => {
+            let tenant = target.name.to_owned();
+            let request = v1::EraseRequest { tenant, ..v1::EraseRequest::default() };
+            client.erase(request).await.map(drop)
         }
     }
 }
@@ -108,6 +140,10 @@ fn expected(rpc: Rpc, role: Role, own: bool) -> Result<(), Code> {
     match reach(rpc, role) {
         Reach::Never => Err(Code::PermissionDenied),
         Reach::Log => Ok(()),
+        // No tenant is named there, and nobody has a policy of this digest.
+        Reach::Own if rpc == Rpc::GetPolicy => Err(Code::NotFound),
+        // What is asked is empty, which is looked at after who asks.
+        Reach::Own if own && rpc == Rpc::Erase => Err(Code::RequestMalformed),
         Reach::Own if own => Ok(()),
         // How a call names another tenant's records differs, and so does its refusal.
         Reach::Own => match rpc {

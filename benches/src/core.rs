@@ -31,7 +31,7 @@ const ORIGIN: &str = "bench.example/core";
 /// 2026-11-23T12:00:00Z: the host's time stands still, so that no certificate ends.
 const NOW: Micros = Micros(1_795_435_200_000_000);
 /// Records of one batch, and so of one commit.
-const BATCH: usize = 1_000;
+pub(crate) const BATCH: usize = 1_000;
 /// Bytes that a record adds besides its values: entry, tile hash, seed, root, rows.
 const OVERHEAD: usize = 66 + 32 + 32 + 32 + 32 + 40 + 24;
 
@@ -48,7 +48,7 @@ impl Host for StillHost {
 }
 
 /// A gate with its key, its certificate's authority, and where its stream stands.
-struct LoadGate {
+pub(crate) struct LoadGate {
     key: SigningKey,
     chain: Vec<Certificate>,
     /// The policy's owner, of the same authority.
@@ -59,12 +59,12 @@ struct LoadGate {
     prev: RecordRoot,
 }
 
-fn text<E: std::fmt::Display>(error: E) -> String {
+pub(crate) fn text<E: std::fmt::Display>(error: E) -> String {
     error.to_string()
 }
 
 impl LoadGate {
-    fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let ca_key = KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(text)?;
         let mut ca = CertificateParams::new(Vec::new()).map_err(text)?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -130,7 +130,7 @@ impl LoadGate {
         Ok(record)
     }
 
-    fn batch(&mut self, actions: &Actions, from: u64) -> Result<Batch, String> {
+    pub(crate) fn batch(&mut self, actions: &Actions, from: u64) -> Result<Batch, String> {
         let first_seq = self.seq;
         let mut records = Vec::with_capacity(BATCH);
         for n in from..from + BATCH as u64 {
@@ -142,7 +142,7 @@ impl LoadGate {
     }
 
     /// The policy that the verdicts are under, signed by its owner.
-    fn policy(&mut self) -> Result<Batch, String> {
+    pub(crate) fn policy(&mut self) -> Result<Batch, String> {
         let (first_seq, leaf) = (self.seq, self.owner.1.clone());
         let said = json!({
             "activated_at": NOW.format(),
@@ -199,8 +199,33 @@ fn keys() -> LogKeys {
 }
 
 #[allow(clippy::disallowed_methods)] // Measuring time is what a benchmark is for.
-fn start() -> Instant {
+pub(crate) fn start() -> Instant {
     Instant::now()
+}
+
+/// A log in this folder with the gate's stream and policy.
+pub(crate) async fn open(
+    dir: &Path,
+    gate: &LoadGate,
+    policy: Batch,
+) -> Result<Ledger<RocksStore>, String> {
+    let store = RocksStore::open(dir, &Options::default()).map_err(text)?;
+    let config = config(gate.root.clone());
+    let ledger =
+        Ledger::open(Arc::new(store), Arc::new(StillHost), keys(), config).await.map_err(text)?;
+    let request = StreamRequest {
+        tenant: "bench".to_owned(),
+        gate: "load-1".to_owned(),
+        seal_key: gate.key.verifying_key().to_bytes(),
+        instance: 0,
+        chain: gate.chain.clone(),
+    };
+    ledger.open_stream(request).await.map_err(|refused| text(refused.fault))?;
+    let registered = ledger.submit(policy).await.map_err(|refused| text(refused.fault))?;
+    if let Some(refused) = registered.records.into_iter().find_map(|(_, outcome)| outcome.err()) {
+        return Err(text(refused.fault));
+    }
+    Ok(ledger)
 }
 
 /// Logs `batches` of 1,000, with up to four waiting, and the bare database after it; then inclusion
@@ -220,22 +245,7 @@ pub(crate) async fn log_core(
         bytes.push(values.collect::<Vec<_>>());
         made.push(batch);
     }
-    let store = RocksStore::open(&dir.join("log"), &Options::default()).map_err(text)?;
-    let config = config(gate.root.clone());
-    let ledger =
-        Ledger::open(Arc::new(store), Arc::new(StillHost), keys(), config).await.map_err(text)?;
-    let request = StreamRequest {
-        tenant: "bench".to_owned(),
-        gate: "load-1".to_owned(),
-        seal_key: gate.key.verifying_key().to_bytes(),
-        instance: 0,
-        chain: gate.chain.clone(),
-    };
-    ledger.open_stream(request).await.map_err(|refused| text(refused.fault))?;
-    let registered = ledger.submit(policy).await.map_err(|refused| text(refused.fault))?;
-    if let Some(refused) = registered.records.into_iter().find_map(|(_, outcome)| outcome.err()) {
-        return Err(text(refused.fault));
-    }
+    let ledger = open(&dir.join("log"), &gate, policy).await?;
     let records = number(batches) * 1_000.0;
     let begun = start();
     let mut waiting = std::collections::VecDeque::new();

@@ -7,6 +7,7 @@ mod core;
 mod figure;
 mod gate;
 mod pure;
+mod query;
 mod sample;
 mod service;
 mod wire;
@@ -65,6 +66,8 @@ enum Part {
     Core,
     /// The gate: its decision, and an intent's way to its receipt.
     Gate,
+    /// Pages of records, by each index.
+    Query,
     /// The whole way.
     Wire,
 }
@@ -114,6 +117,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Figure>, String> {
     if wanted(Part::Core) {
         eprintln!("the log without gRPC: {} batches of 1,000", arguments.core_batches);
         figures.extend(core::log_core(&dir, &actions, arguments.core_batches).await?);
+    }
+    if wanted(Part::Query) {
+        figures.extend(query::pages(&dir.join("query"), &actions).await?);
     }
     if wanted(Part::Wire) {
         eprintln!("the whole way: {} verdicts", arguments.verdicts);

@@ -277,7 +277,7 @@ async fn paced(
 }
 
 /// What the database takes on the disk, and how much of it is not the values.
-fn disk(data: &Path, verdicts: u64) -> Result<Vec<Figure>, String> {
+pub(crate) fn disk(data: &Path, verdicts: u64) -> Result<Vec<Figure>, String> {
     let db = data.join("db");
     let options = rocksdb::Options::default();
     let families = rocksdb::DB::list_cf(&options, &db).map_err(text)?;

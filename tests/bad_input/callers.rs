@@ -22,7 +22,7 @@ use crate::Scene;
 async fn is_turned_away(scene: &Scene, holder: Option<&Holder>) -> bool {
     match scene.stage.connect_as(&scene.server, holder).await {
         Err(_) => true,
-        Ok(mut client) => match client.get_head(v1::GetHeadRequest {}).await {
+        Ok(mut client) => match client.get_head(v1::GetHeadRequest::default()).await {
             Ok(_) => false,
             Err(status) => Refusal::from_status(&status).is_none(),
         },
@@ -43,7 +43,7 @@ async fn strangers_are_turned_away_at_the_door() {
     // Known to the authority, and named to be somebody elsewhere.
     let elsewhere = ca.holder("evil.example", "acme", Role::Gate, "prod-1");
     let mut client = scene.stage.connect(&scene.server, &elsewhere).await;
-    let status = client.get_head(v1::GetHeadRequest {}).await.unwrap_err();
+    let status = client.get_head(v1::GetHeadRequest::default()).await.unwrap_err();
     assert_eq!(refusal(&status).code, Code::Unauthenticated);
     scene.goes_on().await;
 }
@@ -63,7 +63,8 @@ async fn plain_tcp_is_closed() {
     }
     let plain = Endpoint::from_shared(format!("http://{}", scene.server.grpc)).unwrap();
     if let Ok(channel) = plain.connect().await {
-        let answer = LedgerServiceClient::new(channel).get_head(v1::GetHeadRequest {}).await;
+        let answer =
+            LedgerServiceClient::new(channel).get_head(v1::GetHeadRequest::default()).await;
         assert_eq!(Refusal::from_status(&answer.unwrap_err()), None);
     }
     scene.goes_on().await;

@@ -83,7 +83,7 @@ impl Stage {
 
     /// The newest head.
     pub async fn newest(&self, client: &mut Client) -> SignedCheckpoint {
-        let head = client.get_head(v1::GetHeadRequest {}).await.unwrap().into_inner();
+        let head = client.get_head(v1::GetHeadRequest::default()).await.unwrap().into_inner();
         let checkpoint = self.head(&head.checkpoint);
         assert_eq!(checkpoint.size, TreeSize(head.size));
         checkpoint
@@ -111,7 +111,7 @@ impl Stage {
         min_size: TreeSize,
     ) -> Result<Receipt, Status> {
         let which = Some(RecordRef::StreamSeq(entry.stream, entry.seq).into());
-        let request = v1::GetReceiptRequest { which, min_size: min_size.0 };
+        let request = v1::GetReceiptRequest { which, min_size: min_size.0, at_size: 0 };
         let text = client.get_receipt(request).await?.into_inner().receipt;
         let receipt = Receipt::parse(&text).unwrap();
         self.head(receipt.checkpoint.as_str());

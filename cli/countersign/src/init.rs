@@ -333,6 +333,7 @@ impl Made<'_> {
             people: PeopleSection { roots: vec!["people-ca.pem".into()] },
             gate: countersign_server::gate::config::GateSettings::default(),
             limits: Limits::default(),
+            erasure: countersign_server::config::ErasureSection::default(),
             revoked: Vec::new(),
         };
         Ok(format!(

@@ -191,7 +191,8 @@ impl Client {
     pub async fn head(&self) -> Result<Arc<VerifiedHead>, ClientError> {
         let floor = self.inner.tracker.floor()?;
         let mut grpc = self.grpc();
-        let response = self.call(grpc.get_head(self.request(v1::GetHeadRequest {}))).await?;
+        let response =
+            self.call(grpc.get_head(self.request(v1::GetHeadRequest::default()))).await?;
         self.wire_head(&response, &floor).await
     }
 
@@ -207,7 +208,7 @@ impl Client {
         Ok(verified)
     }
 
-    async fn newest_head(
+    pub(crate) async fn newest_head(
         &self,
         note: &str,
         floor: &Floor,
@@ -264,14 +265,24 @@ impl Client {
         entry: &Entry,
         min_size: TreeSize,
     ) -> Result<Receipt, ClientError> {
+        self.receipt_with(record, entry, HeadWanted::AtLeast(min_size)).await
+    }
+
+    pub(crate) async fn receipt_with(
+        &self,
+        record: RecordRef,
+        entry: &Entry,
+        wanted: HeadWanted,
+    ) -> Result<Receipt, ClientError> {
         self.inner.tracker.floor()?;
-        let message = v1::GetReceiptRequest { which: Some(record.into()), min_size: min_size.0 };
+        let (min_size, at_size) = wanted.to_wire();
+        let message = v1::GetReceiptRequest { which: Some(record.into()), min_size, at_size };
         let mut grpc = self.grpc();
         let response = self.call(grpc.get_receipt(self.request(message))).await?;
         let receipt = Receipt::parse(&response.receipt).map_err(ClientError::Answer)?;
         let head =
             self.inner.keys.verify(receipt.checkpoint.as_str()).map_err(ClientError::Answer)?;
-        if head.size() < min_size {
+        if !wanted.fits(head.size()) {
             return Err(ClientError::Answer(Code::AnswerMismatch.at_field("size")));
         }
         let fits = match record {
@@ -297,12 +308,19 @@ impl Client {
         min_size: TreeSize,
         trust: Option<&Trust>,
     ) -> Result<Vec<EvidenceItem>, ClientError> {
+        self.evidence_with(query, HeadWanted::AtLeast(min_size), trust).await
+    }
+
+    pub(crate) async fn evidence_with(
+        &self,
+        query: EvidenceQuery,
+        wanted: HeadWanted,
+        trust: Option<&Trust>,
+    ) -> Result<Vec<EvidenceItem>, ClientError> {
         self.inner.tracker.floor()?;
-        let message = v1::GetEvidenceRequest {
-            which: Some(query.clone().into()),
-            min_size: min_size.0,
-            tenant: String::new(),
-        };
+        let ((min_size, at_size), tenant) = (wanted.to_wire(), String::new());
+        let which = Some(query.clone().into());
+        let message = v1::GetEvidenceRequest { which, min_size, tenant, at_size };
         let mut grpc = self.grpc();
         let response = self.call(grpc.get_evidence(self.request(message))).await?;
         if response.files.is_empty() {
@@ -311,7 +329,7 @@ impl Client {
         let own = own_trust(&self.inner.keys);
         let mut items: Vec<EvidenceItem> = Vec::with_capacity(response.files.len());
         for file in response.files {
-            let (item, head) = self.evidence_item(file, &query, min_size, trust.unwrap_or(&own))?;
+            let (item, head) = self.evidence_item(file, &query, wanted, trust.unwrap_or(&own))?;
             if items.last().is_some_and(|last| last.index >= item.index) {
                 return Err(ClientError::Answer(Code::AnswerMismatch.at_field("index")));
             }
@@ -322,11 +340,12 @@ impl Client {
         Ok(items)
     }
 
-    fn evidence_item(
+    /// Verifies one file, and that it is about what was asked for, at a head that was wanted.
+    pub(crate) fn evidence_item(
         &self,
         file: v1::EvidenceFile,
         query: &EvidenceQuery,
-        min_size: TreeSize,
+        wanted: HeadWanted,
         trust: &Trust,
     ) -> Result<(EvidenceItem, Arc<VerifiedHead>), ClientError> {
         let report = verify_file(file.json.as_bytes(), Some(trust));
@@ -349,7 +368,7 @@ impl Client {
                 facts.view.as_ref().and_then(|view| view.str("action_id")) == Some(id.as_str())
             }
         };
-        if !asked || file.index != facts.index || head.size() < min_size {
+        if !asked || file.index != facts.index || !wanted.fits(head.size()) {
             return Err(ClientError::Answer(Code::AnswerMismatch.at_field("files")));
         }
         let index = LeafIndex(file.index);
@@ -391,6 +410,32 @@ impl Client {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(from_status(&status)),
             Err(_elapsed) => Err(timed_out(self.inner.call_timeout)),
+        }
+    }
+}
+
+/// The head that a proof is wanted at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HeadWanted {
+    /// Any of so many entries or more.
+    AtLeast(TreeSize),
+    /// The one of exactly this size.
+    Exactly(TreeSize),
+}
+
+impl HeadWanted {
+    /// `min_size` and `at_size` of a request.
+    fn to_wire(self) -> (u64, u64) {
+        match self {
+            Self::AtLeast(size) => (size.0, 0),
+            Self::Exactly(size) => (0, size.0),
+        }
+    }
+
+    fn fits(self, size: TreeSize) -> bool {
+        match self {
+            Self::AtLeast(least) => size >= least,
+            Self::Exactly(exact) => size == exact,
         }
     }
 }

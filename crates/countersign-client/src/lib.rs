@@ -8,6 +8,8 @@
 //! - [`Gate`] builds records, seals them, and submits them until their fate is known. It begins
 //!   with [`Gate::register_policy`], since the ledger takes no verdict under an unknown policy.
 //! - [`GateClient`] calls a gate service, and gives back what the evidence in its answers proves.
+//! - [`Client::query`] and [`Client::watch_records`] list a tenant's records. A row is the ledger's
+//!   word; [`Client::evidence`] of its index proves it.
 //! - [`reconcile`] says which effects and approvals of a set of records don't fit each other.
 //!
 //! What is absent: a way to turn verification off; any trust in what the ledger says of a stream's
@@ -31,6 +33,8 @@ mod answer;
 mod client;
 mod config;
 mod draft;
+mod entries;
+mod erase;
 mod error;
 mod gate;
 mod gate_service;
@@ -38,6 +42,7 @@ mod heads;
 mod memory;
 mod policy;
 mod prove;
+mod query;
 mod reach;
 pub mod reconcile;
 mod stream;
@@ -52,6 +57,8 @@ pub use answer::{BatchOutcome, LoggedRecord, PreparedBatch, RecordOutcome};
 pub use client::{Client, EvidenceItem, HeadWatch, OpenedStream};
 pub use config::{ClientConfig, TlsIdentity};
 pub use draft::{Draft, DraftError, Stamp};
+pub use entries::EntryReader;
+pub use erase::{Erased, ErasureOrder, erasure_reason};
 pub use error::{ClientError, HeadConflict, MemoryFault};
 pub use gate::{Gate, GateIdentity, Retry};
 pub use gate_service::{
@@ -60,4 +67,5 @@ pub use gate_service::{
 };
 pub use heads::VerifiedHead;
 pub use policy::{PolicyOwner, PolicyTexts, PolicyVersion};
+pub use query::{Cursor, Page, Paging, RecordWatch, WatchedRecord};
 pub use stream::{SubmitReceiver, SubmitSender};

@@ -7,6 +7,7 @@ use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::Micros;
 use countersign_core::entry::Entry;
 use countersign_core::hash::{Hash, LeafIndex, RecordRoot, RootHash, TreeSize};
+use countersign_core::query::{Query, Row};
 use countersign_core::record::FullRecord;
 use countersign_core::seal::{Seal, SealedBatch};
 use countersign_core::stream::StreamId;
@@ -179,6 +180,78 @@ pub enum RecordAt {
     Index(LeafIndex),
     /// The one at this seq of this stream.
     Seq(StreamId, u64),
+}
+
+/// The head that a record is proven at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProveAt {
+    /// The newest published one, which must have at least so many leaves; 0 takes any.
+    AtLeast(TreeSize),
+    /// The one that was committed at exactly this size, so that the proof is the same for ever.
+    Exactly(TreeSize),
+}
+
+impl From<TreeSize> for ProveAt {
+    /// The newest head of at least this size.
+    fn from(size: TreeSize) -> Self {
+        Self::AtLeast(size)
+    }
+}
+
+/// A page of the records that a query asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Whose records: nobody else's are looked at.
+    pub tenant: String,
+    /// What is asked for.
+    pub query: Query,
+    /// The size of a committed head, as of which the log is seen; none for the newest.
+    pub size: Option<TreeSize>,
+    /// The index to go on at; none for the first page.
+    pub cursor: Option<LeafIndex>,
+    /// Rows at most.
+    pub limit: usize,
+    /// Descending by index.
+    pub newest_first: bool,
+}
+
+/// A page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The rows, in the order asked for.
+    pub rows: Vec<Row>,
+    /// The cursor of the next page; none where there is no more.
+    pub next: Option<LeafIndex>,
+    /// The head that the page is as of.
+    pub head: Arc<Head>,
+    /// Erased records that were passed over and may or may not be among those asked for.
+    pub erased_unmatched: u64,
+}
+
+/// A request that payloads be erased, by a person.
+#[derive(Clone, Debug)]
+pub struct ErasureRequest {
+    /// Whose records: the caller's tenant.
+    pub tenant: String,
+    /// The indexes, as KIND-12 spells them.
+    pub entries: String,
+    /// Why, with the retention floor in its last line.
+    pub reason: String,
+    /// The person's chain, leaf first.
+    pub chain: Vec<Certificate>,
+    /// Their signature (KIND-15).
+    pub signature: [u8; 64],
+    /// Microseconds before now that the retention floor must lie at the latest.
+    pub retention_us: u64,
+}
+
+/// An erasure that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// The place of its record.
+    pub index: LeafIndex,
+    /// How many records it erased.
+    pub erased: u64,
 }
 
 /// Whether the log takes records.

@@ -1,6 +1,8 @@
 //! Evidence from what is stored. Everything read is checked against the entry before it is given
 //! out: a damaged store makes no evidence, it makes an error.
 
+use std::sync::Arc;
+
 use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::from_hex_array;
 use countersign_core::entry::Entry;
@@ -12,7 +14,9 @@ use countersign_core::seal::Seal;
 use countersign_core::stream::StreamId;
 use serde_json::Value;
 
-use crate::api::{First, RecordAt};
+use crate::api::{First, Head, ProveAt, RecordAt};
+use crate::derive::{Subject, subject};
+use crate::edge::Edge;
 use crate::lifecycle::{self, ACTION_RECORDS_MAX, Fact, action_of};
 use crate::rows::{BatchRow, Payload, decode_chain};
 use crate::shared::{CORRUPT, Published, Shared, entry_at, store_fault};
@@ -37,11 +41,11 @@ impl Stored {
     /// Reads what belongs to an entry that was read already.
     async fn read_of<S: Store>(store: &S, index: LeafIndex, entry: Entry) -> Result<Self, Fault> {
         let corrupt = CORRUPT.at_index(index.0);
-        let payload = store.payload(index).await.map_err(store_fault)?.ok_or(Code::Erased)?;
+        let payload = store.payload(index).await.map_err(store_fault)?.ok_or(corrupt)?;
         let payload = Payload::decode(entry.kind, &payload).ok_or(corrupt)?;
         let batch = store.batch(payload.batch).await.map_err(store_fault)?;
         let batch = batch.as_deref().and_then(BatchRow::decode).ok_or(corrupt)?;
-        let root = payload.record.root();
+        let root = payload.record.root().map_err(|_| corrupt)?;
         let listed = batch.sealed.roots.get(payload.position as usize);
         if listed != Some(&root) || batch.sealed.sealed(&root) != entry.sealed {
             return Err(corrupt);
@@ -49,10 +53,10 @@ impl Stored {
         Ok(Self { index, entry, root, payload, batch })
     }
 
-    /// What the lifecycle asks of it.
-    pub(crate) fn fact(&self) -> Fact {
+    /// What the lifecycle asks of it; `ERASED` where that is gone.
+    pub(crate) fn fact(&self) -> Result<Fact, Fault> {
         let Payload { record, people, .. } = &self.payload;
-        lifecycle::fact(self.root, self.entry.logged_at, record, people)
+        Ok(lifecycle::fact(self.root, self.entry.logged_at, record.full()?, people))
     }
 
     fn seal(&self) -> Result<Seal, Fault> {
@@ -77,7 +81,7 @@ pub(crate) async fn facts<S: Store>(
         let entry = entry_at(store, index).await?.ok_or(CORRUPT.at_index(index.0))?;
         // An attempt on record binds nobody.
         if entry.kind != Kind::Intent {
-            facts.push(Stored::read_of(store, index, entry).await?.fact());
+            facts.push(Stored::read_of(store, index, entry).await?.fact()?);
         }
     }
     Ok(facts)
@@ -114,33 +118,49 @@ impl<S: Store> Shared<S> {
         if visible { Ok(index) } else { Err(Code::NotFound.into()) }
     }
 
-    async fn own_record_is_for(&self, tenant: &str, index: LeafIndex) -> Result<bool, Fault> {
+    pub(crate) async fn own_record_is_for(
+        &self,
+        tenant: &str,
+        index: LeafIndex,
+    ) -> Result<bool, Fault> {
         let stored = Stored::read(&*self.store, index).await?;
         let view = stored.payload.record.view();
-        Ok(match view.kind() {
-            Kind::Genesis | Kind::Key => true,
-            Kind::Stream => view.str("subject_tenant") == Some(tenant),
-            Kind::Notice => {
-                let stream = view.get("detail").and_then(|detail| detail.get("stream"));
-                let stream = stream.and_then(Value::as_str).and_then(StreamId::from_hex);
-                stream
-                    .and_then(|stream| self.owner(stream))
-                    .is_some_and(|owner| owner.tenant == tenant)
-            }
-            _ => false,
-        })
+        if matches!(view.kind(), Kind::Genesis | Kind::Key) {
+            return Ok(true);
+        }
+        let about = match subject(view) {
+            Subject::Log => return Ok(false),
+            Subject::Tenant(about) => return Ok(about == tenant),
+            Subject::Stream(stream) => stream,
+            Subject::Record(index) => self.entry(index).await?.stream,
+        };
+        Ok(self.owner(about).is_some_and(|owner| owner.tenant == tenant))
     }
 
-    /// A record's receipt at the newest head, which must have at least `min_size` leaves.
-    pub(crate) async fn receipt(
-        &self,
-        index: LeafIndex,
-        min_size: TreeSize,
-    ) -> Result<Receipt, Fault> {
+    /// The head to prove at, with the edge of the published tree: the newest, which must have at
+    /// least `min_size` leaves, or the one that was committed at exactly that size.
+    async fn head_for(&self, at: ProveAt) -> Result<(Arc<Head>, Arc<Edge>), Fault> {
         let Published { head, edge } = self.published();
-        if head.size < min_size {
+        match at {
+            ProveAt::AtLeast(size) if size > head.size => Err(Code::SizeUnknown.into()),
+            ProveAt::AtLeast(_) => Ok((head, edge)),
+            ProveAt::Exactly(size) => Ok((self.committed(size).await?, edge)),
+        }
+    }
+
+    /// The head that was committed at exactly this size, if it is published.
+    pub(crate) async fn committed(&self, size: TreeSize) -> Result<Arc<Head>, Fault> {
+        if size > self.published().head.size {
             return Err(Code::SizeUnknown.into());
         }
+        let stored = self.store.head_at_least(size).await.map_err(store_fault)?;
+        let stored = stored.filter(|head| head.size == size).ok_or(Code::SizeUnknown)?;
+        Ok(Arc::new(self.signer.read(stored.size, &stored.note)?))
+    }
+
+    /// A record's receipt.
+    pub(crate) async fn receipt(&self, index: LeafIndex, at: ProveAt) -> Result<Receipt, Fault> {
+        let (head, edge) = self.head_for(at).await?;
         let entry = self.entry(index).await?;
         self.receipt_at(&edge, index, &entry, &head.note).await
     }
@@ -169,27 +189,25 @@ impl<S: Store> Shared<S> {
     }
 
     /// A record's evidence, with what it rests on.
-    pub(crate) async fn evidence(
-        &self,
-        index: LeafIndex,
-        min_size: TreeSize,
-    ) -> Result<Evidence, Fault> {
-        let published = self.published();
-        if published.head.size < min_size {
-            return Err(Code::SizeUnknown.into());
-        }
+    pub(crate) async fn evidence(&self, index: LeafIndex, at: ProveAt) -> Result<Evidence, Fault> {
+        let (head, edge) = self.head_for(at).await?;
         let stored = Stored::read(&*self.store, index).await?;
-        let mut evidence = self.evidence_of(&stored, &published).await?;
+        let mut evidence = self.evidence_of(&stored, &head, &edge).await?;
         for index in self.supporting(&stored).await? {
             let inner = Stored::read(&*self.store, index).await?;
-            evidence.supporting.push(self.evidence_of(&inner, &published).await?);
+            evidence.supporting.push(self.evidence_of(&inner, &head, &edge).await?);
         }
         Ok(evidence)
     }
 
-    async fn evidence_of(&self, stored: &Stored, at: &Published) -> Result<Evidence, Fault> {
+    async fn evidence_of(
+        &self,
+        stored: &Stored,
+        head: &Head,
+        edge: &Edge,
+    ) -> Result<Evidence, Fault> {
         let entry = &stored.entry;
-        let receipt = self.receipt_at(&at.edge, stored.index, entry, &at.head.note).await?;
+        let receipt = self.receipt_at(edge, stored.index, entry, &head.note).await?;
         let gate_chain = if entry.stream == StreamId::LEDGER {
             Vec::new()
         } else {

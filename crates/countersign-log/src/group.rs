@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use countersign_core::cert::Certificate;
 use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::Micros;
 use countersign_core::entry::Entry;
@@ -15,7 +16,9 @@ use countersign_core::record::FullRecord;
 use countersign_core::seal::SealedBatch;
 use countersign_core::stream::StreamId;
 
-use crate::api::Refused;
+use crate::api::{Erasure, Refused};
+use crate::derive;
+use crate::erase::{self, Erasing, Found};
 use crate::evidence::facts;
 use crate::lifecycle::{self, action_of};
 use crate::own::Saying;
@@ -24,7 +27,7 @@ use crate::rows::{BatchRow, Payload, StreamRow};
 use crate::shared::{Owner, Published, Shared};
 use crate::state::{State, Stream, stored_root};
 use crate::store::{Commit, IndexRow, Store, StoredHead};
-use crate::work::{BatchWork, OpenWork, Opened, Opening, Work};
+use crate::work::{BatchWork, EraseWork, OpenWork, Opened, Opening, Work};
 
 /// What is decided of a record before the commit.
 #[derive(Clone, Debug)]
@@ -42,6 +45,7 @@ pub(crate) enum Slot {
 pub(crate) enum Decided {
     Batch(BatchWork, Vec<(u64, Slot)>),
     Open(OpenWork, Result<Opened, Refused>),
+    Erase(EraseWork, Result<Erasure, Refused>),
 }
 
 /// What the store is to be given, and what is published once it has it.
@@ -72,6 +76,7 @@ impl Group {
         let work = |decided| match decided {
             Decided::Batch(work, _) => Work::Batch(work),
             Decided::Open(work, _) => Work::Open(work),
+            Decided::Erase(work, _) => Work::Erase(work),
         };
         self.decided.into_iter().map(work).collect()
     }
@@ -106,13 +111,14 @@ pub(crate) async fn make<S: Store>(
         tiles: Vec::new(),
         rows: Vec::new(),
         streams: Vec::new(),
+        erased: Vec::new(),
         head,
     };
     let mut maker =
         Maker { shared, state, first, now, commit, touched: Vec::new(), opened: Vec::new() };
     let mut decided = Vec::with_capacity(works.len());
     let mut works = works.into_iter();
-    let mut fault = if begin { maker.say(&Saying::Genesis).err() } else { None };
+    let mut fault = if begin { maker.say(&Saying::Genesis, "", &[]).err() } else { None };
     while fault.is_none()
         && let Some(work) = works.next()
     {
@@ -128,6 +134,13 @@ pub(crate) async fn make<S: Store>(
                 let result = maker.open(&work.opening).map_err(Refused::from);
                 decided.push(Decided::Open(work, result));
             }
+            Work::Erase(work) => match maker.erase(&work.erasing).await {
+                Ok(result) => decided.push(Decided::Erase(work, result)),
+                Err(found) => {
+                    fault = Some(found);
+                    decided.push(Decided::Erase(work, Err(Code::EvidenceUnavailable.into())));
+                }
+            },
             Work::Doubt(_) | Work::Stop(_) => {}
         }
     }
@@ -163,14 +176,15 @@ impl<S: Store> Maker<'_, S> {
             Some(_) => "renew",
             None => "open",
         };
-        self.say(&Saying::Stream {
+        let saying = Saying::Stream {
             event,
             tenant: opening.tenant.clone(),
             gate: opening.gate.clone(),
             gate_key: opening.seal_key,
             stream: opening.stream,
             certificate: opening.certificate,
-        })?;
+        };
+        self.say(&saying, &opening.tenant, &[])?;
         let row = StreamRow {
             tenant: opening.tenant.clone(),
             gate: opening.gate.clone(),
@@ -228,10 +242,11 @@ impl<S: Store> Maker<'_, S> {
     ) -> Result<Slot, Fault> {
         let batch = &work.batch;
         let refuse = |fault: Fault| Ok(Slot::Refused(fault.into()));
-        let (Some(root), Some(record), Some(checked), Some(stream)) = (
+        let (Some(root), Some(record), Some(checked), Some(terms), Some(stream)) = (
             batch.sealed.roots.get(position).copied(),
             batch.records.get(position),
             work.checked.get(position),
+            work.terms.get(position),
             self.state.streams.get(&batch.stream),
         ) else {
             return Err(Code::Internal.at_field("batch"));
@@ -279,7 +294,9 @@ impl<S: Store> Maker<'_, S> {
         let position = u32::try_from(position).map_err(|_| Code::Internal)?;
         let payload = Payload::encode(at, position, &record.record, &record.people);
         let index = self.next_index();
+        let rows = derive::rows(&batch.tenant, record.record.view(), terms.clone(), index);
         let entry = self.append(&record.record, batch.stream, seq, root, &batch.sealed, payload);
+        self.commit.rows.extend(rows);
         Ok(Slot::New(index, entry))
     }
 
@@ -293,16 +310,15 @@ impl<S: Store> Maker<'_, S> {
     ) -> Result<Slot, Fault> {
         let first = match self.state.unsettled_root(stream, seq) {
             Some(first) => first,
-            None => match stored_root(&*self.shared.store, stream, seq).await {
-                Err(fault) if fault.code == Code::Erased => return Ok(Slot::Refused(fault.into())),
-                found => found?,
-            },
+            None => stored_root(&*self.shared.store, stream, seq).await?,
         };
         if first == root {
             return Ok(Slot::Repeat);
         }
         if self.state.noted.insert(stream, seq, root) {
-            self.say(&Saying::Equivocation { stream, seq, refused: root })?;
+            let owner = self.state.streams.get(&stream).ok_or(Code::Internal.at_field("stream"))?;
+            let tenant = owner.row.tenant.clone();
+            self.say(&Saying::Equivocation { stream, seq, refused: root }, &tenant, &[])?;
         }
         Ok(Slot::Refused(Code::Equivocation.into()))
     }
@@ -322,13 +338,17 @@ impl<S: Store> Maker<'_, S> {
         };
         let new = lifecycle::fact(root, self.now, &record.record, &record.people);
         let key = (batch.tenant.clone(), action);
+        let unsettled = [&self.state.committing, &self.state.preparing];
+        if unsettled.iter().any(|unsettled| unsettled.erased.contains(&key)) {
+            return Ok(Err(Code::Erased.into()));
+        }
         let mut logged = match facts(&*self.shared.store, &batch.tenant, action).await {
             Err(fault) if matches!(fault.code, Code::Erased | Code::ActionFull) => {
                 return Ok(Err(fault));
             }
             found => found?,
         };
-        for unsettled in [&self.state.committing, &self.state.preparing] {
+        for unsettled in unsettled {
             for fact in unsettled.facts.get(&key).into_iter().flatten() {
                 // What is being committed may have become readable meanwhile.
                 if !logged.iter().any(|known| known.root() == fact.root()) {
@@ -343,8 +363,8 @@ impl<S: Store> Maker<'_, S> {
         Ok(Ok(()))
     }
 
-    /// Logs a record of the ledger's own.
-    fn say(&mut self, saying: &Saying) -> Result<(), Fault> {
+    /// Logs a record of the ledger's own, about a tenant or, with no name, about everybody.
+    fn say(&mut self, saying: &Saying, tenant: &str, people: &[Certificate]) -> Result<(), Fault> {
         let keys = self.shared.signer.keys();
         let own = self.state.streams.get(&StreamId::LEDGER);
         let (seq, prev) =
@@ -353,7 +373,7 @@ impl<S: Store> Maker<'_, S> {
         let (record, sealed) = saying.seal(keys, seed, seq, prev, self.now)?;
         let root = *sealed.roots.first().ok_or(Code::Internal)?;
         let at = self.next_index();
-        let payload = Payload::encode(at, 0, &record, &[]);
+        let payload = Payload::encode(at, 0, &record, people);
         let row = BatchRow { sealed: sealed.clone(), chain: [0; 32] };
         self.commit.batches.push((at, row.encode()));
         if own.is_none() {
@@ -369,6 +389,8 @@ impl<S: Store> Maker<'_, S> {
             self.state.streams.insert(StreamId::LEDGER, Stream { row, distrusted: None });
         }
         self.append(&record, StreamId::LEDGER, seq, root, &sealed, payload);
+        let view = record.view();
+        self.commit.rows.extend(derive::rows(tenant, view, derive::terms(view), at));
         Ok(())
     }
 
@@ -395,20 +417,11 @@ impl<S: Store> Maker<'_, S> {
         self.commit.entries.push(entry.to_bytes());
         self.commit.payloads.push(payload);
         self.commit.rows.push(IndexRow::Stream { stream, seq, index });
-        let tenant = record.view().str("tenant").unwrap_or_default();
-        if !tenant.is_empty() {
-            if let Some(action_id) = action_of(record.view()) {
-                let tenant = tenant.to_owned();
-                self.commit.rows.push(IndexRow::Action { tenant, action_id, index });
-            }
-            let tenant = tenant.to_owned();
-            if record.kind() == Kind::Policy
-                && let Some(digest) = policies::digest_of(record.view())
-            {
-                self.state.preparing.policies.insert((tenant.clone(), digest));
-                self.commit.rows.push(IndexRow::Policy { tenant: tenant.clone(), digest, index });
-            }
-            self.commit.rows.push(IndexRow::Tenant { tenant, logged_at: self.now, index });
+        let view = record.view();
+        if view.kind() == Kind::Policy
+            && let (Some(tenant), Some(digest)) = (view.str("tenant"), policies::digest_of(view))
+        {
+            self.state.preparing.policies.insert((tenant.to_owned(), digest));
         }
         if let Some(known) = self.state.streams.get_mut(&stream) {
             known.row.next_seq = seq + 1;
@@ -417,6 +430,20 @@ impl<S: Store> Maker<'_, S> {
         self.state.preparing.roots.insert((stream, seq), root);
         self.touch(stream);
         entry
+    }
+
+    /// Erases records and logs that it was done, both in this commit (ADR 010).
+    async fn erase(&mut self, erasing: &Erasing) -> Result<Result<Erasure, Refused>, Fault> {
+        let found = match erasing.look(self.shared, self.state, self.now).await {
+            Ok(Found::Done(erasure)) => return Ok(Ok(erasure)),
+            Ok(Found::Erasable(found)) => found,
+            Err(fault) => return Ok(Err(fault.into())),
+        };
+        let index = self.next_index();
+        self.say(&erasing.saying, &erasing.tenant, &erasing.people)?;
+        let erased = found.len() as u64;
+        erase::write(found, &mut self.commit, &mut self.state.preparing);
+        Ok(Ok(Erasure { index, erased }))
     }
 
     fn touch(&mut self, stream: StreamId) {

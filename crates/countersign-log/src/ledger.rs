@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::from_hex_array;
+use countersign_core::entry::ENTRY_BYTES;
 use countersign_core::evidence::Evidence;
 use countersign_core::hash::{Context, Hash, LeafIndex, TreeSize};
 use countersign_core::kinds::Kind;
@@ -14,10 +15,12 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::api::{
-    Batch, BatchAnswer, BatchRecord, Head, LogConfig, LogKeys, LogState, RecordAt, Refused,
-    StreamRequest, StreamStatus,
+    Batch, BatchAnswer, BatchRecord, Erasure, ErasureRequest, Head, LogConfig, LogKeys, LogState,
+    Page, PageRequest, ProveAt, RecordAt, Refused, StreamRequest, StreamStatus,
 };
+use crate::derive;
 use crate::edge::Edge;
+use crate::erase::Erasing;
 use crate::host::Host;
 use crate::lifecycle::{ACTION_RECORDS_MAX, uuid_bytes};
 use crate::sequencer::{Sequencer, begin, publish_heads};
@@ -25,7 +28,7 @@ use crate::shared::{Published, Shared, store_fault};
 use crate::signer::Signer;
 use crate::state::{State, recover};
 use crate::store::{Store, StoreError};
-use crate::work::{BatchWork, OpenWork, Opened, Work, check_opening, check_record};
+use crate::work::{BatchWork, EraseWork, OpenWork, Opened, Work, check_opening, check_record};
 
 pub use crate::state::OpenError;
 
@@ -125,6 +128,8 @@ impl<S: Store> Ledger<S> {
     ) -> Result<Self, OpenError> {
         let signer = Signer::new(keys)?;
         let (mut lease, head) = store.acquire().await?;
+        // What an earlier process erased and had no time to make unreadable.
+        store.scrub().await?;
         let (shared, state, lease) = if let Some(head) = head {
             let (state, published) = recover(&*store, &signer, &config, &head).await?;
             store.publish(&mut lease, &head).await?;
@@ -211,6 +216,7 @@ impl<S: Store> Ledger<S> {
         let origin = &shared.signer.keys().origin;
         let now = shared.host.now();
         let mut checked = Vec::with_capacity(batch.records.len());
+        let terms = batch.records.iter().map(|r| derive::terms(r.record.view())).collect();
         let mut bytes = 0;
         for (position, record) in batch.records.iter().enumerate() {
             let mut found = check_record(&batch, position, record, origin, &shared.config, now);
@@ -229,7 +235,7 @@ impl<S: Store> Ledger<S> {
         let room = room.map_err(|_| Code::LedgerStopping)?;
         let (answer, answered) = oneshot::channel();
         let room = Arc::new(room);
-        let queued = BatchWork { batch, checked, answer, _room: Arc::clone(&room) };
+        let queued = BatchWork { batch, checked, terms, answer, _room: Arc::clone(&room) };
         let work = Work::Batch(queued);
         self.queue.send(work).map_err(|_| Code::LedgerStopping)?;
         Ok(Pending { answered, room: Room { _permit: room } })
@@ -294,38 +300,133 @@ impl<S: Store> Ledger<S> {
         Ok(self.shared.consistency(old, new).await?)
     }
 
-    /// A record's receipt at the newest head, which must have at least `min_size` leaves; 0 takes
-    /// any. With a tenant, only what that tenant may see is found; none stands for any tenant.
+    /// A record's receipt. With a tenant, only what that tenant may see is found; none stands for
+    /// any tenant.
     ///
     /// # Errors
     ///
-    /// `NOT_FOUND` (also for what the tenant may not see), `SIZE_UNKNOWN` where the newest head is
-    /// smaller than `min_size`, `STORE_FAILED`, `STORE_CORRUPT`.
+    /// `NOT_FOUND` (also for what the tenant may not see), `SIZE_UNKNOWN` where there is no such
+    /// head, or the record is not under it, `STORE_FAILED`, `STORE_CORRUPT`.
     pub async fn receipt(
         &self,
         tenant: Option<&str>,
         at: RecordAt,
-        min_size: TreeSize,
+        head: impl Into<ProveAt>,
     ) -> Result<Receipt, Refused> {
         let index = self.shared.find(tenant, at).await?;
-        Ok(self.shared.receipt(index, min_size).await?)
+        Ok(self.shared.receipt(index, head.into()).await?)
     }
 
-    /// A record's evidence at the newest head, with what it rests on. Tenant and `min_size` are as
-    /// for [`Ledger::receipt`].
+    /// A record's evidence, with what it rests on. Tenant and head are as for [`Ledger::receipt`].
+    /// What was erased of a record, it withholds.
     ///
     /// # Errors
     ///
-    /// Those of [`Ledger::receipt`], and `ERASED` where the payload of the record, or of one that
-    /// it rests on, is gone.
+    /// Those of [`Ledger::receipt`].
     pub async fn evidence(
         &self,
         tenant: Option<&str>,
         at: RecordAt,
-        min_size: TreeSize,
+        head: impl Into<ProveAt>,
     ) -> Result<(LeafIndex, Evidence), Refused> {
         let index = self.shared.find(tenant, at).await?;
-        Ok((index, self.shared.evidence(index, min_size).await?))
+        Ok((index, self.shared.evidence(index, head.into()).await?))
+    }
+
+    /// The head that was committed at exactly this size.
+    ///
+    /// # Errors
+    ///
+    /// `SIZE_UNKNOWN` where there is none, or it is not published; `STORE_FAILED`, `STORE_CORRUPT`.
+    pub async fn head_at(&self, size: TreeSize) -> Result<Arc<Head>, Refused> {
+        Ok(self.shared.committed(size).await?)
+    }
+
+    /// Entries `[from, from + count)`; fewer where the newest published head ends.
+    ///
+    /// # Errors
+    ///
+    /// `SIZE_UNKNOWN` where `from` is beyond that head; `STORE_FAILED`, `STORE_CORRUPT`.
+    pub async fn entries(
+        &self,
+        from: LeafIndex,
+        count: u64,
+    ) -> Result<Vec<[u8; ENTRY_BYTES]>, Refused> {
+        let left = self.head().size.0.checked_sub(from.0).ok_or(Code::SizeUnknown)?;
+        let count = count.min(left);
+        let entries = self.shared.store.entries(from, count).await.map_err(store_fault)?;
+        if entries.len() as u64 != count {
+            return Err(Code::StoreCorrupt.at_index(from.0).into());
+        }
+        Ok(entries)
+    }
+
+    /// The peaks of the log's first `size` entries, largest subtree first.
+    ///
+    /// # Errors
+    ///
+    /// `SIZE_UNKNOWN` beyond the newest published head; `STORE_FAILED`, `STORE_CORRUPT`.
+    pub async fn peaks(&self, size: TreeSize) -> Result<Vec<Hash>, Refused> {
+        Ok(self.shared.peaks(size).await?)
+    }
+
+    /// The texts of a policy version that the tenant has a record of.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` where it has none, or the texts are held elsewhere; `STORE_FAILED`,
+    /// `STORE_CORRUPT`.
+    pub async fn policy(&self, tenant: &str, digest: Hash) -> Result<Vec<u8>, Refused> {
+        let store = &self.shared.store;
+        let record = store.by_policy(tenant, digest).await.map_err(store_fault)?;
+        if record.is_none_or(|index| index.0 >= self.head().size.0) {
+            return Err(Code::NotFound.into());
+        }
+        let content = store.blob(digest).await.map_err(store_fault)?.ok_or(Code::NotFound)?;
+        // What is stored is not believed to be what it is stored as.
+        if Context::Policy.hash(&[&content]) == digest {
+            Ok(content)
+        } else {
+            Err(Code::StoreCorrupt.at_field("blob").into())
+        }
+    }
+
+    /// A page of the records of a tenant that a query asks for: its own, and those of the ledger
+    /// that are about it. Derived indexes find them; what is answered was read from the records.
+    ///
+    /// # Errors
+    ///
+    /// `CURSOR_MALFORMED` (a cursor without a size, or beyond it), `SIZE_UNKNOWN` (no head of that
+    /// size was committed), `STORE_FAILED`, `STORE_CORRUPT`.
+    pub async fn query(&self, request: &PageRequest) -> Result<Page, Refused> {
+        Ok(self.shared.page(request).await?)
+    }
+
+    /// Erases payloads and logs that this was done, why and by whom; returns when what was erased
+    /// can't be read from the store any more. The same request again is answered with the first
+    /// erasure.
+    ///
+    /// # Errors
+    ///
+    /// `REQUEST_MALFORMED`, `ERASURE_OVERSIZED`, `ERASURE_FLOOR`, `PEOPLE_ABSENT`, `CERT_*`,
+    /// `KEY_REVOKED`, `PERSON_CERTIFICATE`, `PERSON_SIGNATURE`; with the index at fault
+    /// `NOT_FOUND`, `ERASURE_KIND`, `ERASURE_FLOOR`, `ERASURE_OPEN`, `ERASED`; `LEDGER_STOPPING`,
+    /// `LEDGER_POISONED`, `STORE_FAILED`, `STORE_CORRUPT`. `EVIDENCE_UNAVAILABLE` where it is not
+    /// known to be done: the same again finishes it.
+    pub async fn erase(&self, request: ErasureRequest) -> Result<Erasure, Refused> {
+        self.ready()?;
+        let shared = &self.shared;
+        let keys = shared.signer.keys();
+        let erasing = Erasing::check(request, keys, &shared.config, shared.host.now())?;
+        let (answer, erased) = oneshot::channel();
+        let work = Work::Erase(EraseWork { erasing, answer });
+        self.queue.send(work).map_err(|_| Code::LedgerStopping)?;
+        let erasure = erased.await.unwrap_or_else(|_| Err(Code::EvidenceUnavailable.into()))?;
+        shared.store.scrub().await.map_err(|error| {
+            tracing::error!(%error, "what was erased is still in the store's files");
+            Code::EvidenceUnavailable
+        })?;
+        Ok(erasure)
     }
 
     /// Where a tenant's records of an action stand, ascending.

@@ -7,7 +7,9 @@
 //! [`ledger::Ledger`], then `sequencer`, the commit path.
 
 pub mod api;
+mod derive;
 mod edge;
+mod erase;
 mod evidence;
 mod group;
 pub mod host;
@@ -16,6 +18,7 @@ mod lifecycle;
 mod own;
 mod people;
 mod policies;
+mod query;
 mod rows;
 mod sequencer;
 mod shared;

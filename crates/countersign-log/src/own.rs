@@ -1,8 +1,8 @@
-//! The ledger's own records: genesis, stream, notice. They stand in stream zero, each under a seal
+//! The ledger's own records: genesis, stream, notice, erasure. They stand in stream zero, each under a seal
 //! of its own by the ledger's key (STR-5).
 
 use countersign_core::codes::Fault;
-use countersign_core::encoding::{Micros, hex};
+use countersign_core::encoding::{Micros, b64, hex};
 use countersign_core::hash::RecordRoot;
 use countersign_core::json::quoted;
 use countersign_core::kinds::Kind;
@@ -32,6 +32,16 @@ pub(crate) enum Saying {
     },
     /// A gate sealed two records for one number: the second was refused.
     Equivocation { stream: StreamId, seq: u64, refused: RecordRoot },
+    /// Payloads were erased, because a person asked for it.
+    Erasure {
+        entries: String,
+        reason: String,
+        /// The last segment of the URI in the person's certificate.
+        person: String,
+        /// SHA-256 of that certificate.
+        certificate: [u8; 32],
+        signature: [u8; 64],
+    },
 }
 
 impl Saying {
@@ -40,6 +50,7 @@ impl Saying {
             Self::Genesis => Kind::Genesis,
             Self::Stream { .. } => Kind::Stream,
             Self::Equivocation { .. } => Kind::Notice,
+            Self::Erasure { .. } => Kind::Erasure,
         }
     }
 
@@ -70,18 +81,26 @@ impl Saying {
                 "stream": stream.hex(),
             })
             .to_string(),
+            Self::Erasure { entries, reason, person, certificate, signature } => match name {
+                "entries" => quoted(entries),
+                "reason" => quoted(reason),
+                "requested_by" => {
+                    json!({ "id": person, "certificate": hex(certificate) }).to_string()
+                }
+                _ => quoted(&b64(signature)),
+            },
         }
     }
 
-    /// Builds and seals the record at this place of the ledger's stream.
-    pub(crate) fn seal(
+    /// Builds the record at this place of the ledger's stream.
+    pub(crate) fn record(
         &self,
         keys: &LogKeys,
         seed: [u8; 32],
         seq: u64,
         prev: RecordRoot,
         now: Micros,
-    ) -> Result<(FullRecord, SealedBatch), Fault> {
+    ) -> Result<FullRecord, Fault> {
         let kind = self.kind();
         let value = |name: &str| match name {
             "tenant" | "gate" => quoted(""),
@@ -94,7 +113,19 @@ impl Saying {
             name => self.value(name, keys, now),
         };
         let values = kind.fields().iter().map(|field| value(field.name)).collect();
-        let record = FullRecord::parse(kind, seed, values)?;
+        FullRecord::parse(kind, seed, values)
+    }
+
+    /// Builds and seals the record at this place of the ledger's stream.
+    pub(crate) fn seal(
+        &self,
+        keys: &LogKeys,
+        seed: [u8; 32],
+        seq: u64,
+        prev: RecordRoot,
+        now: Micros,
+    ) -> Result<(FullRecord, SealedBatch), Fault> {
+        let record = self.record(keys, seed, seq, prev, now)?;
         let sealed = SealedBatch::seal(&keys.ledger, vec![record.build_root()?])?;
         Ok((record, sealed))
     }

@@ -1,5 +1,5 @@
-//! The signatures of people: in every approval, policy and grant that a gate submits (KIND-15 to
-//! KIND-17).
+//! The signatures of people: in every approval, policy and grant that a gate submits, and in every
+//! erasure (KIND-15 to KIND-17).
 
 use countersign_core::cert::{Certificate, Role, VerifiedChain, verify_chain};
 use countersign_core::codes::{Code, Fault};
@@ -39,6 +39,7 @@ pub(crate) fn check_person(
     let (field, role_fits) = match record.kind() {
         Kind::Approval => ("approver", identity.role() == Role::Approver),
         Kind::Policy => ("owner", identity.role() == Role::PolicyAdmin),
+        Kind::Erasure => ("requested_by", identity.role() == Role::TenantAdmin),
         _ => ("owner", matches!(identity.role(), Role::PolicyAdmin | Role::TenantAdmin)),
     };
     let view = record.view();

@@ -3,13 +3,16 @@
 //! reading what came over the wire: disk bytes are input.
 
 use countersign_core::cert::{Certificate, MAX_CHAIN};
+use countersign_core::codes::{Code, Fault};
 use countersign_core::encoding::Micros;
-use countersign_core::hash::{Hash, LeafIndex, RecordRoot};
-use countersign_core::kinds::Kind;
-use countersign_core::record::FullRecord;
+use countersign_core::hash::{Context, Hash, LeafIndex, RecordRoot};
+use countersign_core::kinds::{self, Kind};
+use countersign_core::record::{DisclosedRecord, Field, FullRecord, View};
 use countersign_core::seal::{BATCH_MAX, SealedBatch};
 
 const VERSION: u8 = 1;
+/// The version of a payload that was erased.
+const VERSION_ERASED: u8 = 2;
 
 /// What evidence of a record is made of, besides its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +22,55 @@ pub(crate) struct Payload {
     /// The record's place in that batch.
     pub(crate) position: u32,
     /// The record.
-    pub(crate) record: FullRecord,
+    pub(crate) record: Record,
     /// The chain of the person who signed it.
     pub(crate) people: Vec<Certificate>,
+}
+
+/// A record as a payload holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// Whole.
+    Full(FullRecord),
+    /// What an erasure left: the fields that are never withheld, and the leaf of every other.
+    Erased(DisclosedRecord, View),
+}
+
+impl Record {
+    /// Its values, where they are not erased.
+    pub(crate) fn view(&self) -> &View {
+        match self {
+            Self::Full(record) => record.view(),
+            Self::Erased(_, view) => view,
+        }
+    }
+
+    /// The whole record, unless it was erased.
+    pub(crate) fn full(&self) -> Result<&FullRecord, Fault> {
+        match self {
+            Self::Full(record) => Ok(record),
+            Self::Erased(..) => Err(Code::Erased.into()),
+        }
+    }
+
+    pub(crate) fn is_erased(&self) -> bool {
+        matches!(self, Self::Erased(..))
+    }
+
+    pub(crate) fn root(&self) -> Result<RecordRoot, Fault> {
+        match self {
+            Self::Full(record) => Ok(record.root()),
+            Self::Erased(record, _) => record.root(),
+        }
+    }
+
+    /// The record as evidence shows it.
+    pub(crate) fn disclose(&self) -> DisclosedRecord {
+        match self {
+            Self::Full(record) => record.disclose(),
+            Self::Erased(record, _) => record.clone(),
+        }
+    }
 }
 
 /// Seal, roots and the digest of the chain that the seal key had.
@@ -48,9 +97,12 @@ pub(crate) struct StreamRow {
 }
 
 /// The record that a payload of a store holds: for those who read a whole log again. `None` where
-/// the bytes are no payload of this kind.
+/// the bytes are no payload of this kind, or one that was erased.
 pub fn read_payload(kind: Kind, payload: &[u8]) -> Option<FullRecord> {
-    Payload::decode(kind, payload).map(|payload| payload.record)
+    match Payload::decode(kind, payload)?.record {
+        Record::Full(record) => Some(record),
+        Record::Erased(..) => None,
+    }
 }
 
 /// Writes a length in 7-bit groups, low ones first.
@@ -146,20 +198,72 @@ impl Payload {
     /// Reads a row; `kind` is the entry's.
     pub(crate) fn decode(kind: Kind, row: &[u8]) -> Option<Self> {
         let mut reader = Reader(row);
-        reader.version()?;
+        let [version] = reader.array()?;
         let batch = LeafIndex(reader.u64()?);
         let position = reader.u32()?;
-        let seed = reader.array()?;
+        let seed = if version == VERSION { Some(reader.array()?) } else { None };
         let count = reader.length().filter(|count| *count <= MAX_CHAIN)?;
         let people = (0..count)
             .map(|_| Certificate::from_der(reader.bytes()?).ok())
             .collect::<Option<Vec<_>>>()?;
-        let values =
-            kind.fields().iter().map(|_| reader.text()).collect::<Option<Vec<String>>>()?;
+        let record = match seed {
+            Some(seed) => {
+                let values = kind.fields().iter().map(|_| reader.text());
+                let values = values.collect::<Option<Vec<String>>>()?;
+                Record::Full(FullRecord::parse(kind, seed, values).ok()?)
+            }
+            None if version == VERSION_ERASED => erased_record(kind, &mut reader)?,
+            None => return None,
+        };
         reader.end()?;
-        let record = FullRecord::parse(kind, seed, values).ok()?;
         Some(Self { batch, position, record, people })
     }
+
+    /// The row that takes this one's place when the record is erased: without the seed, and without
+    /// the bytes of every field that may be withheld. The chain of the person who signed stays
+    /// (EVID-5).
+    ///
+    /// # Errors
+    ///
+    /// `ERASED` where it was erased already.
+    pub(crate) fn encode_erased(&self) -> Result<Vec<u8>, Fault> {
+        let record = self.record.full()?;
+        let mut out = vec![VERSION_ERASED];
+        out.extend_from_slice(&self.batch.0.to_be_bytes());
+        out.extend_from_slice(&self.position.to_be_bytes());
+        put_length(&mut out, self.people.len());
+        for certificate in &self.people {
+            put_bytes(&mut out, certificate.der());
+        }
+        for (bytes, field) in record.fields().iter().zip(record.kind().fields()) {
+            if record.kind().never_withheld(field.name) {
+                put_bytes(&mut out, bytes.as_bytes());
+            } else {
+                // No field is empty, so that no length stands for a leaf.
+                put_length(&mut out, 0);
+                out.extend_from_slice(&Context::Field.hash(&[bytes.as_bytes()]));
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Reads what an erasure left of a record: exactly what it leaves, no field more or less.
+fn erased_record(kind: Kind, reader: &mut Reader<'_>) -> Option<Record> {
+    let mut fields = Vec::with_capacity(kind.fields().len());
+    for field in kind.fields() {
+        let bytes = reader.text()?;
+        let kept = !bytes.is_empty();
+        if kept != kind.never_withheld(field.name) {
+            return None;
+        }
+        fields.push(if kept { Field::Shown(bytes) } else { Field::Withheld(reader.array()?) });
+    }
+    let record = DisclosedRecord { fields };
+    record.check_caps().ok()?;
+    let view = record.view(kind).ok()?;
+    kinds::check(&view).ok()?;
+    Some(Record::Erased(record, view))
 }
 
 impl BatchRow {

@@ -306,6 +306,7 @@ async fn commit<S: Store>(
         match one {
             // A dropped receiver is a caller that went away: it will ask again.
             Decided::Open(work, result) => drop(work.answer.send(result)),
+            Decided::Erase(work, result) => drop(work.answer.send(result)),
             Decided::Batch(work, slots) => {
                 let mut repeats = Vec::new();
                 let mut records = Vec::with_capacity(slots.len());

@@ -227,6 +227,15 @@ impl<S: Store> Shared<S> {
         Ok((new, proof))
     }
 
+    /// The peaks of the tree of `size` leaves, largest subtree first.
+    pub(crate) async fn peaks(&self, size: TreeSize) -> Result<Vec<Hash>, Fault> {
+        let Published { head, edge } = self.published();
+        if size > head.size {
+            return Err(Code::SizeUnknown.into());
+        }
+        self.nodes(&edge, ProofPlan::root(size).nodes()).await
+    }
+
     async fn root_at(&self, edge: &Edge, size: TreeSize) -> Result<RootHash, Fault> {
         let plan = ProofPlan::root(size);
         let peaks = self.nodes(edge, plan.nodes()).await?;

@@ -36,6 +36,10 @@ pub(crate) struct Unsettled {
     pub(crate) roots: HashMap<(StreamId, u64), RecordRoot>,
     pub(crate) facts: HashMap<(String, [u8; 16]), Vec<Fact>>,
     pub(crate) policies: HashSet<PolicyKey>,
+    /// Actions of which a record is erased.
+    pub(crate) erased: HashSet<(String, [u8; 16])>,
+    /// Where the records stand that are erased.
+    pub(crate) erased_at: HashSet<LeafIndex>,
 }
 
 /// Equivocations that were noted of late, so that one that is repeated fills no log.

@@ -12,18 +12,21 @@
 //!    [`StoreError::Unknown`] the commit may or may not be there; one acquires again, and what the
 //!    fresh lease finds settles it. A store that can't say so in this process any more (a failed
 //!    sync) fails every later acquire. After [`StoreError::Fenced`] another writer has the log.
-//! 5. Reads see every commit that returned `Ok`, published or not: it is the reader who keeps to
+//! 5. What a commit erases is gone for every later read, with the commit, and gone from the store's
+//!    files after [`Store::scrub`].
+//! 6. Reads see every commit that returned `Ok`, published or not: it is the reader who keeps to
 //!    the published head. They fail with [`StoreError::Read`] or [`StoreError::Corrupt`] and with
 //!    nothing else. What they return is checked by who reads it.
 
 use std::future::Future;
+use std::ops::Range;
 
 use countersign_core::codes::Fault;
-use countersign_core::encoding::Micros;
 use countersign_core::entry::ENTRY_BYTES;
 use countersign_core::hash::{Hash, LeafIndex, TreeSize};
 use countersign_core::stream::StreamId;
 
+pub use crate::derive::Deriver;
 pub use crate::rows::read_payload;
 
 /// A signed head as the store keeps it.
@@ -67,13 +70,12 @@ pub enum IndexRow {
         /// The record's place in the log.
         index: LeafIndex,
     },
-    /// A tenant's record by time of logging, for the queries of a later version. Nothing asks for
-    /// it yet, and like every row it can be derived from what is logged.
-    Tenant {
+    /// The lists of a tenant that a record stands in: what queries ask.
+    Lists {
         /// The tenant's name.
         tenant: String,
-        /// When it was logged.
-        logged_at: Micros,
+        /// The lists.
+        terms: Vec<Term>,
         /// The record's place in the log.
         index: LeafIndex,
     },
@@ -86,6 +88,39 @@ pub enum IndexRow {
         /// The record's place in the log.
         index: LeafIndex,
     },
+}
+
+/// One of a tenant's lists of records: those that have one value in one field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Term {
+    /// The field's number ([`Field::number`](countersign_core::query::Field::number)), or
+    /// [`Term::ALL`]'s or [`Term::ERASED`]'s.
+    pub field: u8,
+    /// A hash of the value. Two values of one hash share a list: whoever reads it compares the
+    /// record itself.
+    pub hash: [u8; 8],
+}
+
+impl Term {
+    /// Every record that the tenant may see.
+    pub const ALL: Self = Self { field: 0, hash: [0; 8] };
+    /// Every record of the tenant's that was erased.
+    pub const ERASED: Self = Self { field: u8::MAX, hash: [0; 8] };
+}
+
+/// What takes a record's place when its payload is erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erased {
+    /// The record's place in the log.
+    pub index: LeafIndex,
+    /// Its payload from now on.
+    pub payload: Vec<u8>,
+    /// The tenant whose it is.
+    pub tenant: String,
+    /// The lists that it leaves, since the values that put it there are erased.
+    pub leaves: Vec<Term>,
+    /// The action among whose records it stands no more, where its id is erased too.
+    pub leaves_action: Option<[u8; 16]>,
 }
 
 /// One atomic step of the log: everything in it becomes durable, or nothing.
@@ -103,6 +138,8 @@ pub struct Commit {
     pub rows: Vec<IndexRow>,
     /// The state of streams that changed, opaque.
     pub streams: Vec<(StreamId, Vec<u8>)>,
+    /// Records of earlier commits that are erased.
+    pub erased: Vec<Erased>,
     /// The head over all entries up to and including these. Every committed head is kept, so that a
     /// record's first receipt can be given again.
     pub head: StoredHead,
@@ -154,6 +191,12 @@ pub trait Store: Send + Sync + 'static {
         head: &StoredHead,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Makes what commits have erased unreadable in whatever the store keeps: when this returns
+    /// `Ok`, no erased payload and no row that an erased value made is left in any of its files.
+    /// It covers every erasure of a commit that returned `Ok` before the call, those of earlier
+    /// processes among them, and costs little where none is pending. Commits go on meanwhile.
+    fn scrub(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Entries `[from, from + count)`; fewer where the log ends, none where it ends before `from`.
     fn entries(
         &self,
@@ -161,7 +204,7 @@ pub trait Store: Send + Sync + 'static {
         count: u64,
     ) -> impl Future<Output = Result<Vec<[u8; ENTRY_BYTES]>, StoreError>> + Send;
 
-    /// A record's payload; none where it was erased or never was.
+    /// A record's payload, or what an erasure left of it; none where none ever was.
     fn payload(
         &self,
         index: LeafIndex,
@@ -201,13 +244,15 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<LeafIndex>, StoreError>> + Send;
 
-    /// Where a tenant's records from `from` on stand, by time and then by index, the first `limit`
-    /// of them: with 0, nothing.
-    fn by_tenant(
+    /// Where the records of one of a tenant's lists stand that lie in `range`, the first `limit` of
+    /// them (with 0, nothing): ascending, or descending with `newest_first`.
+    fn listed(
         &self,
         tenant: &str,
-        from: Micros,
+        term: Term,
+        range: Range<u64>,
         limit: usize,
+        newest_first: bool,
     ) -> impl Future<Output = Result<Vec<LeafIndex>, StoreError>> + Send;
 
     /// Where the first policy record of a tenant with this digest stands; none where there is none.

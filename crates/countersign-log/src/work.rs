@@ -12,10 +12,11 @@ use countersign_core::record::View;
 use countersign_core::stream::StreamId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::api::{Batch, BatchAnswer, BatchRecord, LogConfig, Refused, StreamRequest};
+use crate::api::{Batch, BatchAnswer, BatchRecord, Erasure, LogConfig, Refused, StreamRequest};
+use crate::erase::Erasing;
 use crate::people::{check_person, check_revoked};
 use crate::rows::encode_chain;
-use crate::store::StoreError;
+use crate::store::{StoreError, Term};
 
 /// Parallel instances of one gate and key (STR-13): each costs the log a record and memory for ever.
 const INSTANCES_MAX: u32 = 1_024;
@@ -27,6 +28,8 @@ pub(crate) enum Work {
     Batch(BatchWork),
     /// Open a stream.
     Open(OpenWork),
+    /// Erase payloads.
+    Erase(EraseWork),
     /// A write outside of the commit path failed: find out whether the store still writes.
     Doubt(StoreError),
     /// Finish what came before and end.
@@ -38,7 +41,7 @@ impl Work {
     pub(crate) fn records(&self) -> usize {
         match self {
             Self::Batch(work) => work.batch.records.len(),
-            Self::Open(_) => 1,
+            Self::Open(_) | Self::Erase(_) => 1,
             Self::Doubt(_) | Self::Stop(_) => 0,
         }
     }
@@ -48,6 +51,7 @@ impl Work {
         match self {
             Self::Batch(work) => drop(work.answer.send(Err(code.into()))),
             Self::Open(work) => drop(work.answer.send(Err(code.into()))),
+            Self::Erase(work) => drop(work.answer.send(Err(code.into()))),
             Self::Doubt(_) => {}
             Self::Stop(done) => drop(done.send(())),
         }
@@ -60,9 +64,18 @@ pub(crate) struct BatchWork {
     pub(crate) batch: Batch,
     /// For each record: until when its person's certificate counts, or what is wrong with it.
     pub(crate) checked: Vec<Result<Micros, Fault>>,
+    /// For each record: the lists that it will stand in.
+    pub(crate) terms: Vec<Vec<Term>>,
     pub(crate) answer: oneshot::Sender<Result<BatchAnswer, Refused>>,
     /// Room in the queue, given back when the batch is answered and the answer has been delivered.
     pub(crate) _room: Arc<OwnedSemaphorePermit>,
+}
+
+/// An erasure whose signature is verified.
+#[derive(Debug)]
+pub(crate) struct EraseWork {
+    pub(crate) erasing: Erasing,
+    pub(crate) answer: oneshot::Sender<Result<Erasure, Refused>>,
 }
 
 /// A stream whose certificate is verified.

@@ -5,6 +5,7 @@
 //! here: a signature or proof that comes out of this module is well-formed, not right.
 
 mod proofs;
+mod query;
 mod submit;
 
 use bytes::Bytes;
@@ -16,6 +17,10 @@ use countersign_core::stream::StreamId;
 use prost::bytes;
 
 pub use self::proofs::{EvidenceQuery, RecordRef, StreamOpened, StreamOpening};
+pub use self::query::{
+    ENTRIES_MAX, ErasureAsked, PageQuery, QueryPage, ROWS_MAX, entries_from, entries_to_wire,
+    peaks_from, watch_to_wire,
+};
 pub use self::submit::{
     AcceptedRecord, BatchAnswer, RecordAnswer, Submission, SubmittedRecord, batch_to_wire,
 };

@@ -127,7 +127,9 @@ pub fn grpc_code(code: Code) -> tonic::Code {
         | Code::TenantUntrusted
         | Code::ApprovalNotEligible => tonic::Code::PermissionDenied,
         Code::NotFound => tonic::Code::NotFound,
-        Code::SizeUnknown | Code::IndexOutOfRange => tonic::Code::OutOfRange,
+        Code::SizeUnknown | Code::CursorMalformed | Code::IndexOutOfRange => {
+            tonic::Code::OutOfRange
+        }
         Code::Equivocation
         | Code::DuplicateVerdict
         | Code::ActionRepeated
@@ -156,6 +158,8 @@ pub fn grpc_code(code: Code) -> tonic::Code {
         | Code::PolicyUnknown
         | Code::NotSupervised
         | Code::GrantLate
+        | Code::ErasureOpen
+        | Code::ErasureFloor
         | Code::Erased => tonic::Code::FailedPrecondition,
         Code::Overloaded => tonic::Code::ResourceExhausted,
         // Retried by middleware, and harmlessly so: resubmission is idempotent, and a restart mends

@@ -6,13 +6,15 @@ use countersign_core::encoding::Micros;
 use countersign_core::entry::Entry;
 use countersign_core::hash::{LeafIndex, RecordRoot, Sealed, TreeSize};
 use countersign_core::kinds::Kind;
+use countersign_core::query::{Field, Filter, Query, Row};
 use countersign_core::receipt::ConsistencyProof;
 use countersign_core::record::FullRecord;
 use countersign_core::seal::{Seal, SealedBatch};
 use countersign_core::stream::StreamId;
 use countersign_proto::convert::{
-    AcceptedRecord, BatchAnswer, EvidenceQuery, RecordAnswer, RecordRef, StreamOpened,
-    StreamOpening, Submission, SubmittedRecord, batch_to_wire,
+    AcceptedRecord, BatchAnswer, EvidenceQuery, PageQuery, ROWS_MAX, RecordAnswer, RecordRef,
+    StreamOpened, StreamOpening, Submission, SubmittedRecord, batch_to_wire, entries_from,
+    entries_to_wire,
 };
 use countersign_proto::errors::Refusal;
 use countersign_proto::v1;
@@ -203,4 +205,58 @@ fn consistency_proofs_come_back_and_long_ones_do_not() {
     assert_eq!(ConsistencyProof::try_from(wire.clone()), Ok(proof));
     let long = v1::GetConsistencyResponse { hashes: vec![vec![0; 32].into(); 65], ..wire };
     assert_eq!(ConsistencyProof::try_from(long), Err(Code::ProofLength.at_field("hashes")));
+}
+
+#[test]
+fn pages_and_rows_come_back_and_impossible_ones_do_not() {
+    let filters = vec![
+        Filter::new(Field::Actor, "agent-1").unwrap(),
+        Filter::new(Field::Outcome, "refuse").unwrap(),
+    ];
+    let page = PageQuery {
+        query: Query::new(filters, Some(Micros(1)), Some(Micros(9))).unwrap(),
+        cursor: Some(LeafIndex(4)),
+        size: Some(TreeSize(7)),
+        limit: 50,
+        newest_first: true,
+    };
+    let wire = v1::QueryRequest::from(page.clone());
+    assert_eq!(PageQuery::try_from(wire.clone()), Ok(page));
+    let refused = |change: &dyn Fn(&mut v1::QueryRequest)| {
+        let mut bad = wire.clone();
+        change(&mut bad);
+        PageQuery::try_from(bad).unwrap_err()
+    };
+    let at = |field| Code::QueryMalformed.at_field(field);
+    assert_eq!(refused(&|bad| bad.limit = ROWS_MAX + 1), at("limit"));
+    assert_eq!(refused(&|bad| bad.to_us = Some(1)), at("to"));
+    assert_eq!(refused(&|bad| bad.filters[0].field = "Actor".into()), at("field"));
+    assert_eq!(refused(&|bad| bad.filters[1].value = "allow".into()), at("outcome"));
+    assert_eq!(refused(&|bad| bad.filters = vec![bad.filters[0].clone(); 33]), at("filters"));
+
+    let row = v1::Row {
+        index: 3,
+        kind: 5,
+        logged_at_us: 8,
+        stream: vec![1; 16].into(),
+        seq: 2,
+        root: vec![2; 32].into(),
+        erased: true,
+        reasons: vec!["R-1".into(), "R-2".into()],
+        actor: "agent-1".into(),
+        about: "x".into(),
+        ..v1::Row::default()
+    };
+    assert_eq!(v1::Row::from(Row::try_from(row.clone()).unwrap()), row);
+    for bad in [
+        v1::Row { kind: 11, ..row.clone() },
+        v1::Row { kind: 256 + 5, ..row.clone() },
+        v1::Row { stream: vec![1; 15].into(), ..row.clone() },
+        v1::Row { root: vec![1; 33].into(), ..row.clone() },
+    ] {
+        assert!(Row::try_from(bad).is_err());
+    }
+    let cut = v1::GetEntriesResponse { entries: vec![1; 67].into() };
+    assert_eq!(entries_from(&cut), Err(Code::AnswerMismatch.at_field("entries")));
+    assert_eq!(entries_from(&entries_to_wire(&[[7; 66]; 2])), Ok(vec![[7; 66]; 2]));
 }

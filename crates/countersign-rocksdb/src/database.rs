@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use countersign_core::codes::{Code, Fault};
-use countersign_core::encoding::{Micros, escaped};
+use countersign_core::encoding::escaped;
 use countersign_core::entry::ENTRY_BYTES;
 use countersign_core::hash::{Hash, LeafIndex, TreeSize};
 use countersign_core::stream::StreamId;
@@ -38,6 +38,9 @@ fn list_families(path: &Path, options: &Options) -> Result<Option<Vec<String>>, 
 pub(crate) enum Look {
     /// A database with all its families, open so that nothing in it is changed.
     Whole(Database),
+    /// It lacks nothing but families that are derived, as after a rebuild that was interrupted. Those
+    /// that are there are open, so that nothing in it is changed.
+    LackingDerived(Database),
     /// It lacks a family, as a database does whose making was interrupted, or whose list of files
     /// was lost.
     Lacking,
@@ -59,13 +62,38 @@ impl Database {
     /// Looks at it without changing anything.
     pub(crate) fn look(path: &Path, options: &Options) -> Result<Look, rocksdb::Error> {
         let Some(present) = list_families(path, options)? else { return Ok(Look::Endless) };
-        if !Family::ALL.iter().all(|family| present.iter().any(|name| name == family.name())) {
+        let is_there = |family: &Family| present.iter().any(|name| name == family.name());
+        let lacking: Vec<Family> = Family::ALL.into_iter().filter(|f| !is_there(f)).collect();
+        if !lacking.iter().all(|family| Family::DERIVED.contains(family)) {
             return Ok(Look::Lacking);
         }
         let db = settings::database(options, false);
-        let families = settings::families(options);
-        let db = DB::open_cf_descriptors_read_only(&db, path, families, false)?;
-        Ok(Look::Whole(Self(db)))
+        let families = settings::families(options).into_iter();
+        let families = families.filter(|family| present.iter().any(|name| name == family.name()));
+        let view = Self(DB::open_cf_descriptors_read_only(&db, path, families, false)?);
+        Ok(if lacking.is_empty() { Look::Whole(view) } else { Look::LackingDerived(view) })
+    }
+
+    /// Opens a database that may lack derived families for writing, and makes those.
+    pub(crate) fn open_lacking(path: &Path, options: &Options) -> Result<Self, rocksdb::Error> {
+        let mut db = settings::database(options, false);
+        db.create_missing_column_families(true);
+        DB::open_cf_descriptors(&db, path, settings::families(options)).map(Self)
+    }
+
+    /// Drops everything in a family.
+    pub(crate) fn make_anew(
+        &mut self,
+        family: Family,
+        options: &rocksdb::Options,
+    ) -> Result<(), rocksdb::Error> {
+        self.0.drop_cf(family.name())?;
+        self.0.create_cf(family.name(), options)
+    }
+
+    /// Whether the derived rows are being made again.
+    pub(crate) fn is_reindexing(&self) -> Result<bool, StoreError> {
+        self.has(Family::Meta, keys::REINDEX_KEY)
     }
 
     pub(crate) fn raw(&self) -> &DB {
@@ -196,18 +224,6 @@ impl Database {
         indexes(rows, &prefix, &keys::join(prefix.clone(), 0), prefix.len() + 8, limit)
     }
 
-    /// Where a tenant's records from `from` on stand, by time.
-    pub(crate) fn by_tenant(
-        &self,
-        tenant: &str,
-        from: Micros,
-        limit: usize,
-    ) -> Result<Vec<LeafIndex>, StoreError> {
-        let Some(prefix) = keys::tenant_prefix(tenant) else { return Ok(Vec::new()) };
-        let rows = self.0.raw_iterator_cf(self.family(Family::ByTenant));
-        indexes(rows, &prefix, &keys::join(prefix.clone(), from.0), prefix.len() + 16, limit)
-    }
-
     /// Where the first policy record of a tenant with this digest stands.
     pub(crate) fn by_policy(
         &self,
@@ -269,10 +285,10 @@ fn indexes(
 }
 
 /// A key and its value.
-type Row<'a> = (&'a [u8], &'a [u8]);
+pub(crate) type Row<'a> = (&'a [u8], &'a [u8]);
 
 /// The row that an iterator stands on. Its end and a failure look alike until it is asked.
-fn row<'a>(rows: &'a DBRawIterator<'_>) -> Result<Option<Row<'a>>, StoreError> {
+pub(crate) fn row<'a>(rows: &'a DBRawIterator<'_>) -> Result<Option<Row<'a>>, StoreError> {
     let row = rows.item();
     if row.is_none() {
         rows.status().map_err(read_error)?;
@@ -287,7 +303,7 @@ fn head(key: &[u8], note: &[u8]) -> Result<StoredHead, StoreError> {
     Ok(StoredHead { size: TreeSize(size), note })
 }
 
-fn corrupt(code: Code) -> StoreError {
+pub(crate) fn corrupt(code: Code) -> StoreError {
     StoreError::Corrupt(Fault::from(code))
 }
 

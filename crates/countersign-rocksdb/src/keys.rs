@@ -10,26 +10,44 @@
 //! streams    16 stream                                               the stream's state, opaque
 //! by_stream  16 stream || u64 seq                                    u64 index
 //! by_action  u16 length || tenant || 16 action id || u64 index       empty
-//! by_tenant  u16 length || tenant || u64 logged_at_us || u64 index   empty
 //! by_policy  u16 length || tenant || 32 digest || u64 index          empty
+//! by_field   u16 length || tenant || u8 field || 8 hash || u64 index the indexes that follow
 //! blobs      32 digest                                               opaque, zstd
 //! meta       "version"                                               u32 format version
+//! meta       "reindex"                                               empty
+//! meta       "scrub" || u64 size                                     see below
 //! ```
+//!
+//! A row of `by_field` holds what one commit adds to one list, up to 1,024 indexes: the first stands
+//! in the key, and each that follows as its distance from the one before, in 7-bit groups, low ones
+//! first. An index that a commit adds for an older record, one that is erased, has a row to itself.
+//! So the rows of a list never reach into one another, but for lists of erased records, whose rows
+//! have one index each.
+//!
+//! `reindex` is there while the rows of `by_…` are being made again: a database that has it is not
+//! opened. `scrub` is there while something that the commit up to that size erased may still be in a
+//! file; its value is the tenant's name, with its length before it, and pairs of u64: the first and
+//! the last index of each stretch of erased records.
 //!
 //! The version is written when a database is made, after its anchor; a database of another version
 //! is refused.
 
-use countersign_core::encoding::{Micros, lp};
+use countersign_core::encoding::lp;
 use countersign_core::entry::ENTRY_BYTES;
 use countersign_core::hash::Hash;
 use countersign_core::stream::StreamId;
+use countersign_log::store::Term;
 
 /// The one version of keys and anchor that this build reads and writes. Version 1 had no
-/// `by_policy`.
-pub const FORMAT_VERSION: u32 = 2;
+/// `by_policy`, version 2 a `by_tenant` and no `by_field`.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The key of the version in `meta`.
 pub(crate) const VERSION_KEY: &[u8] = b"version";
+/// The key in `meta` that says that the derived rows are being made again.
+pub(crate) const REINDEX_KEY: &[u8] = b"reindex";
+/// What the keys in `meta` begin with that say what is to be scrubbed.
+pub(crate) const SCRUB_PREFIX: &[u8] = b"scrub";
 
 /// Bytes of a full tile.
 pub(crate) const TILE_BYTES: usize = 8_192;
@@ -44,7 +62,6 @@ const _: () = assert!(INDEX_BYTES == 8);
 const _: () = assert!(TILE_KEY_BYTES == 9);
 const _: () = assert!(STREAM_KEY_BYTES == 24);
 const _: () = assert!(TILE_BYTES == 256 * 32);
-const _: () = assert!(size_of::<Micros>() == 8);
 
 /// A column family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +74,8 @@ pub(crate) enum Family {
     Streams,
     ByStream,
     ByAction,
-    ByTenant,
     ByPolicy,
+    ByField,
     Blobs,
     Meta,
 }
@@ -73,11 +90,15 @@ impl Family {
         Self::Streams,
         Self::ByStream,
         Self::ByAction,
-        Self::ByTenant,
         Self::ByPolicy,
+        Self::ByField,
         Self::Blobs,
         Self::Meta,
     ];
+
+    /// What `reindex` makes again from entries and payloads.
+    pub(crate) const DERIVED: [Self; 4] =
+        [Self::ByStream, Self::ByAction, Self::ByPolicy, Self::ByField];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -89,8 +110,8 @@ impl Family {
             Self::Streams => "streams",
             Self::ByStream => "by_stream",
             Self::ByAction => "by_action",
-            Self::ByTenant => "by_tenant",
             Self::ByPolicy => "by_policy",
+            Self::ByField => "by_field",
             Self::Blobs => "blobs",
             Self::Meta => "meta",
         }
@@ -127,9 +148,25 @@ pub(crate) fn action_prefix(tenant: &str, action_id: &[u8; 16]) -> Option<Vec<u8
     Some(key)
 }
 
-/// What the keys of a tenant's records begin with; none where the name can't be written.
-pub(crate) fn tenant_prefix(tenant: &str) -> Option<Vec<u8>> {
-    lp(tenant)
+/// What the keys of one of a tenant's lists begin with; none where the tenant's name can't be
+/// written.
+pub(crate) fn list_prefix(tenant: &str, term: Term) -> Option<Vec<u8>> {
+    let mut key = lp(tenant)?;
+    key.push(term.field);
+    key.extend_from_slice(&term.hash);
+    Some(key)
+}
+
+/// The least key that is greater than every key with this prefix; none where there is no such key.
+pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut after = prefix.to_vec();
+    while let Some(last) = after.pop() {
+        if let Some(next) = last.checked_add(1) {
+            after.push(next);
+            return Some(after);
+        }
+    }
+    None
 }
 
 /// What the keys of a policy version's records begin with; none where the tenant's name can't be
@@ -183,9 +220,12 @@ mod tests {
         assert_eq!(action_of(&action), drawn);
         drawn.extend([0, 0, 0, 0, 0, 0, 0, 6]);
         assert_eq!(action, drawn);
-        let tenant = join(join(tenant_prefix("ab").unwrap(), 1), 2);
-        assert_eq!(tenant, [0, 2, 97, 98, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
-        assert_eq!(last_number(&tenant), Some(2));
+        let term = Term { field: 3, hash: [4; 8] };
+        let list = join(list_prefix("ab", term).unwrap(), 2);
+        assert_eq!(list, [0, 2, 97, 98, 3, 4, 4, 4, 4, 4, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0, 2]);
+        assert_eq!(last_number(&list), Some(2));
+        assert_eq!(after_prefix(&[1, 0xff]), Some(vec![2]));
+        assert_eq!(after_prefix(&[0xff, 0xff]), None);
         let policy = join(policy_prefix("ab", &[5; 32]).unwrap(), 6);
         let mut drawn = vec![0, 2, b'a', b'b'];
         drawn.extend([5; 32]);
@@ -200,6 +240,7 @@ mod tests {
         assert_eq!(last_number(&[0; 7]), None);
         assert_eq!(whole_stream(&[0; 15]), None);
         assert_eq!(action_of(&[1; 3]), [1; 3]);
-        assert_eq!(tenant_prefix(&"t".repeat(65_536)), None);
+        let term = Term { field: 0, hash: [0; 8] };
+        assert_eq!(list_prefix(&"t".repeat(65_536), term), None);
     }
 }

@@ -18,7 +18,10 @@
 mod anchor;
 mod database;
 mod keys;
+mod lists;
 mod open;
+mod reindex;
+mod scrub;
 mod settings;
 mod store;
 mod writer;
@@ -26,6 +29,7 @@ mod writer;
 pub use anchor::NOTE_BYTES_MAX;
 pub use keys::FORMAT_VERSION;
 pub use open::OpenError;
+pub use reindex::{ReindexError, reindex};
 pub use settings::Options;
 pub use store::RocksStore;
 pub use writer::{COMMIT_BYTES_MAX, Lease};

@@ -101,8 +101,29 @@ pub(crate) struct Opened {
     pub(crate) lock: File,
 }
 
+/// What a data directory is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To be written to and read from.
+    Serve,
+    /// To have its derived rows made again.
+    Reindex,
+}
+
 /// Opens a data directory, or makes it.
 pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
+    open_for(dir, options, Purpose::Serve)
+}
+
+/// Opens a data directory whose derived rows are to be made again. There must be a log in it.
+pub(crate) fn open_to_reindex(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
+    if !exists(&dir.join("db").join("CURRENT"))? {
+        return Err(OpenError::Refused { path: dir.to_owned(), fault: Code::LogAbsent.into() });
+    }
+    open_for(dir, options, Purpose::Reindex)
+}
+
+fn open_for(dir: &Path, options: &Options, purpose: Purpose) -> Result<Opened, OpenError> {
     let lock = make_and_lock(dir)?;
     let refused = |fault: Fault| OpenError::Refused { path: dir.to_owned(), fault };
     let anchor_path = dir.join("anchor");
@@ -118,10 +139,17 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
             Look::Whole(view) => {
                 check_tables(&db_path, &view)?;
                 check(dir, &view, anchor.as_ref())?;
+                check_rows(dir, &view, purpose)?;
+            }
+            Look::LackingDerived(_) if purpose == Purpose::Serve && anchored => {
+                return Err(refused(Code::ReindexNeeded.into()));
+            }
+            Look::LackingDerived(view) if purpose == Purpose::Reindex => {
+                check(dir, &view, anchor.as_ref())?;
             }
             // A database without families was never committed to, and this anchor says otherwise.
             Look::Lacking if anchored => return Err(refused(Code::AnchorAhead.into())),
-            Look::Lacking => {}
+            Look::Lacking | Look::LackingDerived(_) => {}
             Look::Endless => {
                 return Err(OpenError::Database {
                     path: db_path,
@@ -136,8 +164,11 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
         return Err(refused(Code::StoreCorrupt.at_field("CURRENT")));
     }
 
-    let db =
-        Database::open(&db_path, options, !anchored).map_err(|error| database(&db_path, &error))?;
+    let db = match purpose {
+        Purpose::Serve => Database::open(&db_path, options, !anchored),
+        Purpose::Reindex => Database::open_lacking(&db_path, options),
+    };
+    let db = db.map_err(|error| database(&db_path, &error))?;
     check(dir, &db, anchor.as_ref())?;
     let anchor = if let Some(anchor) = anchor {
         anchor
@@ -151,6 +182,16 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     }
     tracing::info!(dir = %dir.display(), anchored = anchor.size(), "data directory opened");
     Ok(Opened { db, anchor, lock })
+}
+
+/// Checks that the derived rows are not half made.
+fn check_rows(dir: &Path, db: &Database, purpose: Purpose) -> Result<(), OpenError> {
+    let unfinished = db.is_reindexing().map_err(|error| read(dir, error))?;
+    if unfinished && purpose == Purpose::Serve {
+        let fault = Code::ReindexNeeded.into();
+        return Err(OpenError::Refused { path: dir.to_owned(), fault });
+    }
+    Ok(())
 }
 
 /// Checks that every table is there, in its length.

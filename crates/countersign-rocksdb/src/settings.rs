@@ -73,6 +73,11 @@ pub(crate) fn families(options: &Options) -> Vec<ColumnFamilyDescriptor> {
     Family::ALL.into_iter().map(of).collect()
 }
 
+/// One family with its settings and a cache of its own.
+pub(crate) fn one(family: Family, options: &Options) -> rocksdb::Options {
+    self::family(family, &Cache::new_lru_cache(options.block_cache_bytes))
+}
+
 fn family(family: Family, cache: &Cache) -> rocksdb::Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
@@ -110,8 +115,8 @@ fn family(family: Family, cache: &Cache) -> rocksdb::Options {
         | Family::Heads
         | Family::Streams
         | Family::ByStream
-        | Family::ByTenant
         | Family::ByPolicy
+        | Family::ByField
         | Family::Meta => {
             table.set_block_size(8 * 1024);
             cf.set_compression_per_level(&[DBCompressionType::None, DBCompressionType::Zstd]);
@@ -129,12 +134,7 @@ fn family(family: Family, cache: &Cache) -> rocksdb::Options {
     }
     if matches!(
         family,
-        Family::Entries
-            | Family::Heads
-            | Family::ByStream
-            | Family::ByTenant
-            | Family::Tiles
-            | Family::Batches
+        Family::Entries | Family::Heads | Family::ByStream | Family::Tiles | Family::Batches
     ) {
         // Rows come in the order of their keys, a small file a flush. Levels would keep every one of
         // these files for ever, and run out of open files; this joins them into large ones.

@@ -4,18 +4,20 @@
 //! runs on tokio's threads for blocking work.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use countersign_core::encoding::Micros;
 use countersign_core::entry::ENTRY_BYTES;
 use countersign_core::hash::{Hash, LeafIndex, TreeSize};
 use countersign_core::stream::StreamId;
-use countersign_log::store::{Commit, Store, StoreError, StoredHead};
+use countersign_log::store::{Commit, Store, StoreError, StoredHead, Term};
 
 use crate::database::Database;
 use crate::keys::{self, Family};
+use crate::lists;
 use crate::open::{self, OpenError, Opened};
+use crate::scrub;
 use crate::settings::Options;
 use crate::writer::{Lease, Writer};
 
@@ -100,6 +102,10 @@ impl Store for RocksStore {
         self.write(move |inner| inner.writer.publish(&inner.db, epoch, &head)).await
     }
 
+    async fn scrub(&self) -> Result<(), StoreError> {
+        self.write(|inner| scrub::run(&inner.db)).await
+    }
+
     async fn entries(
         &self,
         from: LeafIndex,
@@ -144,17 +150,20 @@ impl Store for RocksStore {
         self.read(move |inner| inner.db.by_action(&tenant, &action_id, limit)).await
     }
 
-    async fn by_tenant(
+    async fn listed(
         &self,
         tenant: &str,
-        from: Micros,
+        term: Term,
+        range: Range<u64>,
         limit: usize,
+        newest_first: bool,
     ) -> Result<Vec<LeafIndex>, StoreError> {
         if limit as u64 <= INLINE_ROWS_MAX {
-            return self.0.db.by_tenant(tenant, from, limit);
+            return lists::read(&self.0.db, tenant, term, range, limit, newest_first);
         }
         let tenant = tenant.to_owned();
-        self.read(move |inner| inner.db.by_tenant(&tenant, from, limit)).await
+        self.read(move |inner| lists::read(&inner.db, &tenant, term, range, limit, newest_first))
+            .await
     }
 
     async fn by_policy(&self, tenant: &str, digest: Hash) -> Result<Option<LeafIndex>, StoreError> {

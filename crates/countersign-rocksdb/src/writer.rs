@@ -23,7 +23,9 @@ use rocksdb::{WriteBatch, WriteOptions};
 use crate::anchor::{Anchor, Anchored, NOTE_BYTES_MAX};
 use crate::database::Database;
 use crate::keys::{self, Family, TILE_BYTES};
+use crate::lists::{Additions, Removals};
 use crate::open::{check_history, parse_own};
+use crate::scrub;
 
 /// Bytes that one commit may have in payloads, batches and streams together.
 pub const COMMIT_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -173,12 +175,16 @@ impl State {
             let head = commit.head.size.0;
             return Err(format!("a head of size {head} over {size} and {count} entries"));
         }
+        if let Some(erased) = commit.erased.iter().find(|erased| erased.index.0 >= size) {
+            return Err(format!("an erasure of entry {}, which is not there yet", erased.index.0));
+        }
         if let Some(tile) = commit.tiles.iter().find(|tile| tile.hashes.len() != TILE_BYTES) {
             return Err(format!("a tile of {} bytes", tile.hashes.len()));
         }
         let opaque = commit.payloads.iter().map(Vec::len);
         let opaque = opaque.chain(commit.batches.iter().map(|(_, bytes)| bytes.len()));
         let opaque = opaque.chain(commit.streams.iter().map(|(_, bytes)| bytes.len()));
+        let opaque = opaque.chain(commit.erased.iter().map(|erased| erased.payload.len()));
         if opaque.fold(0, usize::saturating_add) > COMMIT_BYTES_MAX {
             return Err(format!("more than {COMMIT_BYTES_MAX} bytes in one commit"));
         }
@@ -227,12 +233,25 @@ fn batch_of(db: &Database, expected: TreeSize, commit: &Commit) -> Result<WriteB
     for (stream, state) in &commit.streams {
         batch.put_cf(db.family(Family::Streams), stream.0, state);
     }
+    put_rows(db, &mut batch, &commit.rows, expected.0)?;
+    erase(db, &mut batch, commit)?;
+    let note = commit.head.note.as_bytes();
+    batch.put_cf(db.family(Family::Heads), keys::number(commit.head.size.0), note);
+    Ok(batch)
+}
+
+/// Rows of the derived indexes. Lists are joined for all records from `first` on.
+pub(crate) fn put_rows(
+    db: &Database,
+    batch: &mut WriteBatch,
+    rows: &[IndexRow],
+    first: u64,
+) -> Result<(), String> {
     let by_stream = db.family(Family::ByStream);
     let by_action = db.family(Family::ByAction);
-    let by_tenant = db.family(Family::ByTenant);
     let by_policy = db.family(Family::ByPolicy);
-    let too_long = || "a tenant's name of more than 65,535 bytes".to_owned();
-    for row in &commit.rows {
+    let mut lists = Additions::new(first);
+    for row in rows {
         match row {
             IndexRow::Stream { stream, seq, index } => {
                 batch.put_cf(by_stream, keys::by_stream(*stream, *seq), keys::number(index.0));
@@ -241,24 +260,40 @@ fn batch_of(db: &Database, expected: TreeSize, commit: &Commit) -> Result<WriteB
                 let prefix = keys::action_prefix(tenant, action_id).ok_or_else(too_long)?;
                 batch.put_cf(by_action, keys::join(prefix, index.0), []);
             }
-            IndexRow::Tenant { tenant, logged_at, index } => {
-                let prefix = keys::tenant_prefix(tenant).ok_or_else(too_long)?;
-                let key = keys::join(keys::join(prefix, logged_at.0), index.0);
-                batch.put_cf(by_tenant, key, []);
-            }
+            IndexRow::Lists { tenant, terms, index } => lists.add(tenant, terms, *index),
             IndexRow::Policy { tenant, digest, index } => {
                 let prefix = keys::policy_prefix(tenant, digest).ok_or_else(too_long)?;
                 batch.put_cf(by_policy, keys::join(prefix, index.0), []);
             }
         }
     }
-    let note = commit.head.note.as_bytes();
-    batch.put_cf(db.family(Family::Heads), keys::number(commit.head.size.0), note);
-    Ok(batch)
+    lists.write(db, batch)
+}
+
+fn too_long() -> String {
+    "a tenant's name of more than 65,535 bytes".to_owned()
+}
+
+/// What a commit erases: payloads are replaced, and records leave the lists of erased values.
+fn erase(db: &Database, batch: &mut WriteBatch, commit: &Commit) -> Result<(), String> {
+    let mut lists = Removals::default();
+    for erased in &commit.erased {
+        let index = erased.index.0;
+        batch.put_cf(db.family(Family::Payloads), keys::number(index), &erased.payload);
+        for term in &erased.leaves {
+            lists.remove(db, &erased.tenant, *term, index)?;
+        }
+        if let Some(action) = &erased.leaves_action {
+            let prefix = keys::action_prefix(&erased.tenant, action).ok_or_else(too_long)?;
+            batch.delete_cf(db.family(Family::ByAction), keys::join(prefix, index));
+        }
+    }
+    lists.write(db, batch);
+    scrub::mark(db, batch, commit)
 }
 
 /// Writes a batch into the write-ahead log and syncs it.
-fn write(db: &Database, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+pub(crate) fn write(db: &Database, batch: WriteBatch) -> Result<(), rocksdb::Error> {
     let mut options = WriteOptions::default();
     options.set_sync(true);
     db.raw().write_opt(batch, &options)

@@ -33,11 +33,23 @@ pub enum Rpc {
     GetEvidence,
     /// Stores a policy's texts.
     PutBlob,
+    /// Records that match.
+    Query,
+    /// Records as they come.
+    WatchRecords,
+    /// Entries of the log.
+    GetEntries,
+    /// Peaks of the log.
+    GetPeaks,
+    /// A policy's texts.
+    GetPolicy,
+    /// Erases payloads.
+    Erase,
 }
 
 impl Rpc {
     /// All of them, in the order of the service.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::OpenStream,
         Self::Submit,
         Self::SubmitStream,
@@ -47,6 +59,12 @@ impl Rpc {
         Self::GetReceipt,
         Self::GetEvidence,
         Self::PutBlob,
+        Self::Query,
+        Self::WatchRecords,
+        Self::GetEntries,
+        Self::GetPeaks,
+        Self::GetPolicy,
+        Self::Erase,
     ];
 
     /// The method's name in the service.
@@ -61,6 +79,12 @@ impl Rpc {
             Self::GetReceipt => "GetReceipt",
             Self::GetEvidence => "GetEvidence",
             Self::PutBlob => "PutBlob",
+            Self::Query => "Query",
+            Self::WatchRecords => "WatchRecords",
+            Self::GetEntries => "GetEntries",
+            Self::GetPeaks => "GetPeaks",
+            Self::GetPolicy => "GetPolicy",
+            Self::Erase => "Erase",
         }
     }
 
@@ -132,7 +156,7 @@ pub const COLUMNS: [Role; 9] = [
 /// The authorisation table. An operator runs the ledger and reads nobody's records; an
 /// enforcement point deals with its gate, and of the ledger needs the heads alone.
 #[rustfmt::skip]
-pub const TABLE: [(Rpc, [Reach; 9]); 9] = [
+pub const TABLE: [(Rpc, [Reach; 9]); 15] = [
     //                     gate   auditor responder approver policy-admin tenant-admin mirror operator pep
     (Rpc::OpenStream,     [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never, Never]),
     (Rpc::Submit,         [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never, Never]),
@@ -143,6 +167,12 @@ pub const TABLE: [(Rpc, [Reach; 9]); 9] = [
     (Rpc::GetReceipt,     [Own,   Own,    Own,      Own,     Own,         Own,         Own,   Never, Never]),
     (Rpc::GetEvidence,    [Own,   Own,    Own,      Own,     Own,         Own,         Own,   Never, Never]),
     (Rpc::PutBlob,        [Own,   Never,  Never,    Never,   Never,       Never,       Never, Never, Never]),
+    (Rpc::Query,          [Own,   Own,    Own,      Own,     Own,         Own,         Own,   Never, Never]),
+    (Rpc::WatchRecords,   [Own,   Own,    Own,      Own,     Own,         Own,         Own,   Never, Never]),
+    (Rpc::GetEntries,     [Log,   Log,    Log,      Log,     Log,         Log,         Log,   Log,      Log]),
+    (Rpc::GetPeaks,       [Log,   Log,    Log,      Log,     Log,         Log,         Log,   Log,      Log]),
+    (Rpc::GetPolicy,      [Own,   Own,    Own,      Own,     Own,         Own,         Own,   Never, Never]),
+    (Rpc::Erase,          [Never, Never,  Never,    Never,   Never,       Own,         Never, Never, Never]),
 ];
 
 /// What a call is about to touch.
@@ -210,10 +240,17 @@ mod tests {
             Rpc::OpenStream | Rpc::Submit | Rpc::SubmitStream | Rpc::PutBlob => {
                 own && role == Role::Gate
             }
-            Rpc::GetHead | Rpc::WatchHeads | Rpc::GetConsistency => true,
-            Rpc::GetReceipt | Rpc::GetEvidence => {
-                own && role != Role::Operator && role != Role::Pep
-            }
+            Rpc::GetHead
+            | Rpc::WatchHeads
+            | Rpc::GetConsistency
+            | Rpc::GetEntries
+            | Rpc::GetPeaks => true,
+            Rpc::GetReceipt
+            | Rpc::GetEvidence
+            | Rpc::Query
+            | Rpc::WatchRecords
+            | Rpc::GetPolicy => own && role != Role::Operator && role != Role::Pep,
+            Rpc::Erase => own && role == Role::TenantAdmin,
         }
     }
 
@@ -236,7 +273,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(cases, 9 * 9 * 2);
+        assert_eq!(cases, 15 * 9 * 2);
     }
 
     #[test]

@@ -64,6 +64,9 @@ pub struct ServerConfig {
     /// Bounds on what clients may take.
     #[serde(default)]
     pub limits: Limits,
+    /// What erasures are held to.
+    #[serde(default)]
+    pub erasure: ErasureSection,
     /// The gate service that is run from this folder, if one is.
     #[serde(default)]
     pub gate: GateSettings,
@@ -113,6 +116,16 @@ pub struct PeopleSection {
     /// Roots that issue people's certificates; without any, records signed by people are refused.
     #[serde(default)]
     pub roots: Vec<PathBuf>,
+}
+
+/// What erasures are held to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErasureSection {
+    /// Days for which nothing is erased: the retention floor of an erasure must lie so far back. 0,
+    /// the default, leaves the floor to the tenant alone.
+    #[serde(default)]
+    pub retention_days_min: u32,
 }
 
 /// A section `[[revoked]]`.

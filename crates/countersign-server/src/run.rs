@@ -210,7 +210,8 @@ async fn serve_log<S: Store>(
     let state = ledger.state();
     readiness.send_replace(readiness_of(*state.borrow()));
     let follower = tokio::spawn(follow(state, readiness));
-    let service = LedgerRpc::new(ledger.clone(), &config.origin, &config.limits, drain.clone());
+    let service = LedgerRpc::new(ledger.clone(), &config.origin, &config.limits, drain.clone())
+        .with_retention(config.erasure.retention_days_min);
     let serving = Serving {
         service: serve::ledger(service, &config.limits),
         readiness: watched,

@@ -7,7 +7,9 @@
 mod batch;
 mod evidence;
 mod pipeline;
+mod records;
 mod watch_heads;
+mod watch_records;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +17,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use countersign_core::codes::{Code, Fault};
 use countersign_core::hash::TreeSize;
 use countersign_core::receipt::ConsistencyProof;
-use countersign_log::api::{self, RecordAt, Refused, StreamRequest};
+use countersign_log::api::{self, ProveAt, RecordAt, Refused, StreamRequest};
 use countersign_log::ledger::{BLOB_BYTES_MAX, Ledger};
 use countersign_log::store::Store;
 use countersign_proto::convert::{EvidenceQuery, RecordRef, StreamOpened, StreamOpening};
 use countersign_proto::errors::Refusal;
 use countersign_proto::v1;
 use countersign_proto::v1::ledger_service_server::LedgerService;
+use prost::bytes::Bytes;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -36,6 +39,8 @@ pub struct LedgerRpc<S> {
     ledger: Ledger<S>,
     origin: Arc<str>,
     batches: BatchLimits,
+    /// Microseconds that the retention floor of an erasure lies back at least.
+    retention_us: u64,
     /// How many calls have brought batches: each has a number of its own.
     calls: Arc<AtomicU64>,
     drain: Drain,
@@ -47,6 +52,7 @@ impl<S> Clone for LedgerRpc<S> {
             ledger: self.ledger.clone(),
             origin: Arc::clone(&self.origin),
             batches: self.batches,
+            retention_us: self.retention_us,
             calls: Arc::clone(&self.calls),
             drain: self.drain.clone(),
         }
@@ -63,11 +69,38 @@ impl<S: Store> LedgerRpc<S> {
     /// Serves `ledger`, the log named `origin`, until `drain` starts.
     pub fn new(ledger: Ledger<S>, origin: &str, limits: &Limits, drain: Drain) -> Self {
         let (batches, calls) = (BatchLimits::of(limits), Arc::default());
-        Self { ledger, origin: origin.into(), batches, calls, drain }
+        Self { ledger, origin: origin.into(), batches, retention_us: 0, calls, drain }
+    }
+
+    /// Holds erasures to a retention of so many days.
+    #[must_use]
+    pub fn with_retention(mut self, days: u32) -> Self {
+        self.retention_us = u64::from(days).saturating_mul(DAY_US);
+        self
     }
 
     fn next_call(&self) -> u64 {
         self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
+
+/// The caller's tenant, if that is the one that is named; empty names it too.
+fn own_tenant(caller: &Caller, rpc: Rpc, named: &str) -> Result<String, Refusal> {
+    let permit = match named {
+        "" => caller.authorize_own(rpc)?,
+        named => caller.authorize(rpc, Target::Tenant(named))?,
+    };
+    Ok(permit.caller().tenant().to_owned())
+}
+
+/// The head that a record is to be proven at.
+fn prove_at(min_size: u64, at_size: u64) -> Result<ProveAt, Refusal> {
+    match (min_size, at_size) {
+        (min_size, 0) => Ok(ProveAt::AtLeast(TreeSize(min_size))),
+        (0, at_size) => Ok(ProveAt::Exactly(TreeSize(at_size))),
+        _ => Err(faulty(Code::RequestMalformed.at_field("at_size"))),
     }
 }
 
@@ -158,7 +191,11 @@ impl<S: Store> LedgerService for LedgerRpc<S> {
         request: Request<v1::GetHeadRequest>,
     ) -> Result<Response<v1::Head>, Status> {
         Caller::of(request.extensions())?.authorize(Rpc::GetHead, Target::Log)?;
-        Ok(Response::new(head_to_wire(&self.ledger.head())))
+        let head = match request.into_inner().at_size {
+            0 => self.ledger.head(),
+            size => self.ledger.head_at(TreeSize(size)).await.map_err(refusal)?,
+        };
+        Ok(Response::new(head_to_wire(&head)))
     }
 
     type WatchHeadsStream = ReceiverStream<Result<v1::Head, Status>>;
@@ -196,10 +233,10 @@ impl<S: Store> LedgerService for LedgerRpc<S> {
         request: Request<v1::GetReceiptRequest>,
     ) -> Result<Response<v1::GetReceiptResponse>, Status> {
         let permit = Caller::of(request.extensions())?.authorize_own(Rpc::GetReceipt)?;
-        let v1::GetReceiptRequest { which, min_size } = request.into_inner();
+        let v1::GetReceiptRequest { which, min_size, at_size } = request.into_inner();
         let at = record_at(RecordRef::try_from(which).map_err(faulty)?);
-        let tenant = permit.caller().tenant();
-        let receipt = self.ledger.receipt(Some(tenant), at, TreeSize(min_size)).await;
+        let (tenant, head) = (permit.caller().tenant(), prove_at(min_size, at_size)?);
+        let receipt = self.ledger.receipt(Some(tenant), at, head).await;
         let receipt = receipt.map_err(refusal)?.to_string();
         Ok(Response::new(v1::GetReceiptResponse { receipt }))
     }
@@ -209,18 +246,11 @@ impl<S: Store> LedgerService for LedgerRpc<S> {
         request: Request<v1::GetEvidenceRequest>,
     ) -> Result<Response<v1::GetEvidenceResponse>, Status> {
         let caller = Caller::of(request.extensions())?;
-        let v1::GetEvidenceRequest { which, min_size, tenant } = request.into_inner();
-        // The caller's own tenant where none is named.
-        let permit = match tenant.as_str() {
-            "" => caller.authorize_own(Rpc::GetEvidence)?,
-            named => caller.authorize(Rpc::GetEvidence, Target::Tenant(named))?,
-        };
-        let tenant = match tenant.as_str() {
-            "" => permit.caller().tenant(),
-            named => named,
-        };
+        let v1::GetEvidenceRequest { which, min_size, tenant, at_size } = request.into_inner();
+        let tenant = own_tenant(&caller, Rpc::GetEvidence, &tenant)?;
         let query = EvidenceQuery::try_from(which).map_err(faulty)?;
-        let files = evidence::files(&self.ledger, tenant, query, TreeSize(min_size)).await?;
+        let head = prove_at(min_size, at_size)?;
+        let files = evidence::files(&self.ledger, &tenant, query, head).await?;
         Ok(Response::new(v1::GetEvidenceResponse { files }))
     }
 
@@ -238,5 +268,70 @@ impl<S: Store> LedgerService for LedgerRpc<S> {
         // Whether it was there would tell one tenant what another one keeps.
         self.ledger.put_blob(digest, content.into()).await.map_err(refusal)?;
         Ok(Response::new(v1::PutBlobResponse { stored: true }))
+    }
+
+    async fn query(
+        &self,
+        request: Request<v1::QueryRequest>,
+    ) -> Result<Response<v1::QueryResponse>, Status> {
+        let caller = Caller::of(request.extensions())?;
+        let request = request.into_inner();
+        let tenant = own_tenant(&caller, Rpc::Query, &request.tenant)?;
+        Ok(Response::new(records::page(&self.ledger, tenant, request).await?))
+    }
+
+    type WatchRecordsStream = ReceiverStream<Result<v1::WatchRecordsResponse, Status>>;
+
+    async fn watch_records(
+        &self,
+        request: Request<v1::WatchRecordsRequest>,
+    ) -> Result<Response<Self::WatchRecordsStream>, Status> {
+        let caller = Caller::of(request.extensions())?;
+        let request = request.into_inner();
+        let tenant = own_tenant(&caller, Rpc::WatchRecords, &request.tenant)?;
+        let watch = watch_records::Watch::new(self.ledger.clone(), caller, tenant, request)?;
+        Ok(Response::new(watch.start(self.drain.clone())))
+    }
+
+    async fn get_entries(
+        &self,
+        request: Request<v1::GetEntriesRequest>,
+    ) -> Result<Response<v1::GetEntriesResponse>, Status> {
+        Caller::of(request.extensions())?.authorize(Rpc::GetEntries, Target::Log)?;
+        Ok(Response::new(records::entries(&self.ledger, request.into_inner()).await?))
+    }
+
+    async fn get_peaks(
+        &self,
+        request: Request<v1::GetPeaksRequest>,
+    ) -> Result<Response<v1::GetPeaksResponse>, Status> {
+        Caller::of(request.extensions())?.authorize(Rpc::GetPeaks, Target::Log)?;
+        let size = TreeSize(request.into_inner().size);
+        let peaks = self.ledger.peaks(size).await.map_err(refusal)?;
+        let hashes = peaks.iter().map(|peak| Bytes::copy_from_slice(peak)).collect();
+        Ok(Response::new(v1::GetPeaksResponse { hashes }))
+    }
+
+    async fn get_policy(
+        &self,
+        request: Request<v1::GetPolicyRequest>,
+    ) -> Result<Response<v1::GetPolicyResponse>, Status> {
+        let permit = Caller::of(request.extensions())?.authorize_own(Rpc::GetPolicy)?;
+        let digest = <[u8; 32]>::try_from(request.into_inner().digest.as_ref())
+            .map_err(|_| faulty(Code::RequestMalformed.at_field("digest")))?;
+        let content = self.ledger.policy(permit.caller().tenant(), digest).await;
+        let content = content.map_err(refusal)?.into();
+        Ok(Response::new(v1::GetPolicyResponse { content }))
+    }
+
+    async fn erase(
+        &self,
+        request: Request<v1::EraseRequest>,
+    ) -> Result<Response<v1::EraseResponse>, Status> {
+        let caller = Caller::of(request.extensions())?;
+        let request = request.into_inner();
+        let tenant = own_tenant(&caller, Rpc::Erase, &request.tenant)?;
+        let answer = records::erase(&self.ledger, tenant, request, self.retention_us).await?;
+        Ok(Response::new(answer))
     }
 }

@@ -53,7 +53,7 @@ async fn http_get(edge: &Edge, path: &str) -> String {
 async fn a_caller_is_whom_its_certificate_names() {
     let edge = Edge::start().await;
     for uri in [GATE, "spiffe://acme.example/tenant/other/auditor/eve"] {
-        let head = edge.client(uri).await.get_head(GetHeadRequest {}).await.unwrap();
+        let head = edge.client(uri).await.get_head(GetHeadRequest::default()).await.unwrap();
         assert_eq!(head.into_inner().checkpoint, uri);
     }
 }
@@ -94,7 +94,7 @@ async fn plain_tcp_and_noise_are_closed_and_the_server_goes_on() {
     }
     let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", edge.grpc)).unwrap();
     if let Ok(channel) = plain.connect().await {
-        let answer = LedgerServiceClient::new(channel).get_head(GetHeadRequest {}).await;
+        let answer = LedgerServiceClient::new(channel).get_head(GetHeadRequest::default()).await;
         assert_eq!(Refusal::from_status(&answer.unwrap_err()), None);
     }
     edge.assert_serves().await;
@@ -126,7 +126,7 @@ async fn a_connection_without_a_preface_is_closed() {
 async fn connections_beyond_the_limit_are_closed_until_there_is_room() {
     let edge = Edge::start_with(|config| config.limits.connections_max = 1).await;
     let mut first = edge.client(GATE).await;
-    first.get_head(GetHeadRequest {}).await.unwrap();
+    first.get_head(GetHeadRequest::default()).await.unwrap();
     assert!(closes(TcpStream::connect(edge.grpc).await.unwrap()).await);
     assert!(http_get(&edge, "/metrics").await.contains("end=\"Full\"} 1\n"));
     drop(first);
@@ -152,7 +152,7 @@ async fn a_certificate_that_names_nobody_here_is_told_so() {
     ];
     for holder in nobody {
         let channel = edge.channel(Some(&holder)).await.unwrap();
-        let answer = LedgerServiceClient::new(channel).get_head(GetHeadRequest {}).await;
+        let answer = LedgerServiceClient::new(channel).get_head(GetHeadRequest::default()).await;
         assert_eq!(code(&answer.unwrap_err()), Code::Unauthenticated);
     }
     edge.assert_serves().await;
@@ -177,18 +177,19 @@ async fn a_revoked_key_is_refused_on_a_certificate_that_is_otherwise_good() {
     .await;
     assert!(key.is_some());
     let channel = edge.channel(Some(&holder)).await.unwrap();
-    let answer = LedgerServiceClient::new(channel).get_head(GetHeadRequest {}).await.unwrap_err();
+    let answer =
+        LedgerServiceClient::new(channel).get_head(GetHeadRequest::default()).await.unwrap_err();
     assert_eq!(code(&answer), Code::Unauthenticated);
     assert!(answer.message().contains("revoked"), "{answer}");
     let other = edge.channel(Some(&client_ca.client(GATE))).await.unwrap();
-    LedgerServiceClient::new(other).get_head(GetHeadRequest {}).await.unwrap();
+    LedgerServiceClient::new(other).get_head(GetHeadRequest::default()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_role_may_do_what_the_table_says() {
     let edge = Edge::start().await;
     let mut operator = edge.client("spiffe://acme.example/tenant/acme/operator/ops").await;
-    operator.get_head(GetHeadRequest {}).await.unwrap();
+    operator.get_head(GetHeadRequest::default()).await.unwrap();
     let refused = operator.submit(SubmitRequest::default()).await.unwrap_err();
     assert_eq!(code(&refused), Code::PermissionDenied);
     let mut auditor = edge.client("spiffe://acme.example/tenant/acme/auditor/ann").await;
@@ -205,13 +206,13 @@ async fn what_does_not_fit_is_told_when_to_come_back() {
     let mut waiting = client.clone();
     let held = tokio::spawn(async move { waiting.submit(SubmitRequest::default()).await });
     edge.service.begun.acquire().await.unwrap().forget();
-    let shed = client.get_head(GetHeadRequest {}).await.unwrap_err();
+    let shed = client.get_head(GetHeadRequest::default()).await.unwrap_err();
     let refusal = Refusal::from_status(&shed).unwrap();
     assert_eq!(refusal.code, Code::Overloaded);
     assert!(refusal.retry_after.is_some());
     edge.service.release.add_permits(1);
     held.await.unwrap().unwrap();
-    client.get_head(GetHeadRequest {}).await.unwrap();
+    client.get_head(GetHeadRequest::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -222,7 +223,7 @@ async fn a_message_beyond_the_limit_ends_its_call_and_no_other() {
     let request = PutBlobRequest { content, ..PutBlobRequest::default() };
     let answer = client.put_blob(request).await.unwrap_err();
     assert_eq!(answer.code(), tonic::Code::OutOfRange, "{answer}");
-    client.get_head(GetHeadRequest {}).await.unwrap();
+    client.get_head(GetHeadRequest::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -236,7 +237,7 @@ async fn calls_in_flight_end_well_when_the_server_stops() {
     edge.service.begun.acquire().await.unwrap().forget();
     edge.drain.start();
     // What comes now is refused by name, or finds the connection going away.
-    let late = client.get_head(GetHeadRequest {}).await.unwrap_err();
+    let late = client.get_head(GetHeadRequest::default()).await.unwrap_err();
     if let Some(refusal) = Refusal::from_status(&late) {
         assert_eq!(refusal.code, Code::LedgerStopping);
     }
@@ -285,6 +286,6 @@ async fn under_insecure_dev_everyone_on_loopback_is_the_named_identity() {
     })
     .await;
     let mut client = LedgerServiceClient::connect(format!("http://{}", edge.grpc)).await.unwrap();
-    let head = client.get_head(GetHeadRequest {}).await.unwrap().into_inner();
+    let head = client.get_head(GetHeadRequest::default()).await.unwrap().into_inner();
     assert_eq!(head.checkpoint, GATE);
 }

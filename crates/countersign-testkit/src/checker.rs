@@ -15,7 +15,7 @@ use countersign_core::kinds::Kind;
 use countersign_core::merkle::{CompactRange, LogTree, leaf_hash, root_of};
 use countersign_core::note::{SignedCheckpoint, VerifierKey};
 use countersign_core::stream::StreamId;
-use countersign_log::store::{Store, StoreError, StoredHead, read_payload};
+use countersign_log::store::{Store, StoreError, StoredHead, Term, read_payload};
 
 /// Entries that are read at once.
 const CHUNK: u64 = 1_000;
@@ -348,7 +348,8 @@ pub async fn check_tenants<S: Store>(store: &S, tenants: &[&str]) -> Result<u64,
     let mut seen = BTreeSet::new();
     for tenant in tenants {
         let mut last = (Micros(0), None);
-        for index in store.by_tenant(tenant, Micros(0), usize::MAX).await? {
+        let all = store.listed(tenant, Term::ALL, 0..u64::MAX, usize::MAX, false).await?;
+        for index in all {
             let wrong = Wrong::TenantRow { tenant: (*tenant).to_owned(), index: index.0 };
             let entries = store.entries(index, 1).await?;
             let Some(entry) = entries.first() else { return Err(wrong) };

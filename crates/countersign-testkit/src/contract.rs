@@ -5,14 +5,15 @@
 //! implementer's own tests, since only it knows how to bring the fault about. A broken sentence is a
 //! panic that quotes it.
 
-use countersign_core::encoding::Micros;
+use std::collections::BTreeSet;
+
 use countersign_core::hash::{Hash, LeafIndex, TreeSize};
 use countersign_core::stream::StreamId;
-use countersign_log::store::{Commit, Store, StoreError, StoredHead};
+use countersign_log::store::{Commit, Store, StoreError, StoredHead, Term};
 
 use crate::memory::MemoryStore;
 use crate::rng::SplitMix64;
-use crate::scribe::{ACTIONS, POLICIES, STREAMS, Scribe, TENANTS};
+use crate::scribe::{ACTIONS, LISTS, POLICIES, STREAMS, Scribe, TENANTS};
 
 /// A place where one log is kept, on which stores are opened one after another, as processes would.
 pub trait Place {
@@ -47,6 +48,7 @@ pub async fn run<P: Place>(make: impl Fn() -> P) {
     a_head_may_be_published_again(&make()).await;
     reads_keep_to_their_ranges(&make()).await;
     indexes_keep_tenants_apart(&make()).await;
+    what_is_erased_is_gone(&make()).await;
     every_head_is_kept(&make()).await;
     blobs_are_kept_by_digest(&make()).await;
     for seed in 0..4 {
@@ -65,7 +67,7 @@ struct Contents {
     streams: Vec<(StreamId, Vec<u8>)>,
     by_stream: Vec<Option<LeafIndex>>,
     by_action: Vec<Vec<LeafIndex>>,
-    by_tenant: Vec<Vec<LeafIndex>>,
+    lists: Vec<Vec<LeafIndex>>,
     by_policy: Vec<Option<LeafIndex>>,
 }
 
@@ -92,14 +94,16 @@ async fn contents<S: Store>(store: &S) -> Contents {
     }
     let mut streams = store.streams().await.expect("streams");
     streams.sort();
-    let (mut by_action, mut by_tenant, mut by_policy) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut by_action, mut lists, mut by_policy) = (Vec::new(), Vec::new(), Vec::new());
     for tenant in TENANTS {
         for action in 0..ACTIONS {
             let rows = store.by_action(tenant, Scribe::action(action), usize::MAX).await;
             by_action.push(rows.expect("by action"));
         }
-        let rows = store.by_tenant(tenant, Micros(0), usize::MAX).await;
-        by_tenant.push(rows.expect("by tenant"));
+        for term in every_list() {
+            let rows = store.listed(tenant, term, 0..u64::MAX, usize::MAX, false).await;
+            lists.push(rows.expect("listed"));
+        }
         for policy in 0..POLICIES {
             let row = store.by_policy(tenant, Scribe::policy(policy)).await;
             by_policy.push(row.expect("by policy"));
@@ -114,9 +118,14 @@ async fn contents<S: Store>(store: &S) -> Contents {
         streams,
         by_stream,
         by_action,
-        by_tenant,
+        lists,
         by_policy,
     }
+}
+
+/// The lists that a scribe writes, and one that it doesn't.
+fn every_list() -> impl Iterator<Item = Term> {
+    (0..=LISTS).map(Scribe::list).chain([Term::ALL, Term::ERASED])
 }
 
 async fn acquire<S: Store>(store: &S) -> (S::Lease, Option<StoredHead>) {
@@ -337,13 +346,8 @@ async fn indexes_keep_tenants_apart<P: Place>(place: &P) {
     let (store, model) = (place.open(), MemoryStore::default());
     let mut scribe = Scribe::new(ORIGIN, 8);
     let (mut lease, mut model_lease) = (acquire(&store).await.0, acquire(&model).await.0);
-    let mut times = Vec::new();
     for _ in 0..8 {
         let (expected, next) = (scribe.size(), scribe.commit(20));
-        times.extend(next.rows.iter().filter_map(|row| match row {
-            countersign_log::store::IndexRow::Tenant { logged_at, .. } => Some(logged_at.0),
-            _ => None,
-        }));
         store.commit(&mut lease, expected, next.clone()).await.expect("taken");
         model.commit(&mut model_lease, expected, next).await.expect("taken");
     }
@@ -356,11 +360,15 @@ async fn indexes_keep_tenants_apart<P: Place>(place: &P) {
                 assert!(ascending, "an action's records, ascending, at most limit of them");
                 assert_eq!(Ok(found), model.by_action(tenant, id, limit).await, "{tenant}");
             }
-            for at in times.iter().step_by(9) {
-                for from in [Micros(at - 1), Micros(*at), Micros(at + 1), Micros(u64::MAX)] {
-                    let found = store.by_tenant(tenant, from, limit).await;
-                    let expected = model.by_tenant(tenant, from, limit).await;
-                    assert_eq!(found, expected, "a tenant's records from {from:?} on, by time");
+            for term in every_list() {
+                for range in [0..u64::MAX, 0..0, 0..1, 19..21, 33..90, 159..160, 160..170] {
+                    for newest_first in [false, true] {
+                        let found =
+                            store.listed(tenant, term, range.clone(), limit, newest_first).await;
+                        let expected =
+                            model.listed(tenant, term, range.clone(), limit, newest_first).await;
+                        assert_eq!(found, expected, "{tenant} {term:?} {range:?} {newest_first}");
+                    }
                 }
             }
         }
@@ -370,6 +378,44 @@ async fn indexes_keep_tenants_apart<P: Place>(place: &P) {
             assert_eq!(found, model.by_policy(tenant, digest).await, "the first of {tenant}'s");
         }
     }
+}
+
+async fn what_is_erased_is_gone<P: Place>(place: &P) {
+    let model = MemoryStore::default();
+    let mut model_lease = acquire(&model).await.0;
+    let mut scribe = Scribe::new(ORIGIN, 10);
+    let commits = [scribe.commit(1_200), scribe.commit(50), scribe.erasing(&[5, 9, 1_201])];
+    let commits = commits.into_iter().chain([scribe.commit(3), scribe.erasing(&[0, 7, 8, 1_249])]);
+    for (act, commit) in commits.enumerate() {
+        let expected = TreeSize(commit.head.size.0 - commit.entries.len() as u64);
+        model.commit(&mut model_lease, expected, commit.clone()).await.expect("taken");
+        {
+            let store = place.open();
+            let mut lease = acquire(&store).await.0;
+            store.commit(&mut lease, expected, commit.clone()).await.expect("taken");
+            let same = contents(&store).await == contents(&model).await;
+            assert!(same, "what a commit erases is gone with the commit, act {act}");
+            if act == 4 {
+                store.scrub().await.expect("scrub");
+                store.scrub().await.expect("scrub, with nothing to do");
+            }
+        }
+        let store = place.open();
+        store.scrub().await.expect("scrub what an earlier process erased");
+        let same = contents(&store).await == contents(&model).await;
+        assert!(same, "a scrub changes nothing that can be read, act {act}");
+        for erased in &commit.erased {
+            let payload = store.payload(erased.index).await;
+            assert_eq!(payload, Ok(Some(erased.payload.clone())), "its new payload");
+        }
+    }
+    let store = place.open();
+    let mut lease = acquire(&store).await.0;
+    let before = contents(&store).await;
+    let (expected, mut ahead) = (scribe.size(), scribe.erasing(&[3]));
+    ahead.erased.iter_mut().for_each(|erased| erased.index = LeafIndex(expected.0));
+    is_rejected(store.commit(&mut lease, expected, ahead).await, "what isn't there yet");
+    assert!(contents(&store).await == before, "after Rejected nothing changed");
 }
 
 async fn every_head_is_kept<P: Place>(place: &P) {
@@ -423,7 +469,15 @@ async fn it_agrees_with_a_model<P: Place>(place: &P, seed: u64) {
         assert_eq!(found, expected, "seed {seed}, act {act}");
         for _ in 0..rng.below(6) {
             let count = 1 + usize::from(rng.next_u64().to_be_bytes()[0] % 60);
-            let (expected, next) = (scribe.size(), scribe.commit(count));
+            let expected = scribe.size();
+            // Now and then something older goes.
+            let next = match rng.below(4) {
+                0 if expected.0 > 0 => {
+                    let erased = BTreeSet::from([rng.below(expected.0), rng.below(expected.0)]);
+                    scribe.erasing(&Vec::from_iter(erased))
+                }
+                _ => scribe.commit(count),
+            };
             let head = next.head.clone();
             store.commit(&mut lease, expected, next.clone()).await.expect("taken");
             model.commit(&mut model_lease, expected, next).await.expect("taken");

@@ -15,6 +15,8 @@ pub enum Write {
     Publish,
     /// `Store::put_blob`
     PutBlob,
+    /// `Store::scrub`, where it has something to do.
+    Scrub,
 }
 
 /// How a write fails. A write that its own arguments doom never gets so far.

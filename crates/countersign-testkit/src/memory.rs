@@ -5,16 +5,16 @@
 //! that doesn't acquire again shows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use countersign_core::codes::{Code, Fault};
-use countersign_core::encoding::Micros;
 use countersign_core::entry::ENTRY_BYTES;
 use countersign_core::hash::{Hash, LeafIndex, TreeSize};
 use countersign_core::note::SignedCheckpoint;
 use countersign_core::stream::StreamId;
-use countersign_log::store::{Commit, IndexRow, Store, StoreError, StoredHead};
+use countersign_log::store::{Commit, IndexRow, Store, StoreError, StoredHead, Term};
 
 use crate::faults::{Faults, Injected, Write};
 
@@ -37,14 +37,16 @@ pub struct Disk {
     pub by_stream: BTreeMap<(StreamId, u64), u64>,
     /// Tenant, action and index.
     pub by_action: BTreeSet<(String, [u8; 16], u64)>,
-    /// Tenant, time in microseconds and index.
-    pub by_tenant: BTreeSet<(String, u64, u64)>,
+    /// Tenant, list and index.
+    pub lists: BTreeSet<(String, Term, u64)>,
     /// Tenant, digest of a policy version and index.
     pub by_policy: BTreeSet<(String, Hash, u64)>,
     /// Blobs by digest.
     pub blobs: BTreeMap<Hash, Vec<u8>>,
     /// The published head.
     pub published: Option<StoredHead>,
+    /// What was erased and not scrubbed: the payloads as they were.
+    pub remains: Vec<Vec<u8>>,
     // The lease that may write.
     epoch: u64,
 }
@@ -192,6 +194,8 @@ impl Disk {
             "not one payload an entry"
         } else if commit.head.size.0 != expected.0 + count {
             "a head of another size"
+        } else if commit.erased.iter().any(|erased| erased.index.0 >= expected.0) {
+            "an erasure of what is not there"
         } else if commit.tiles.iter().any(|tile| tile.hashes.len() != 8_192) {
             "a tile that is not full"
         } else if commit.head.body().is_none() {
@@ -220,12 +224,23 @@ impl Disk {
                 IndexRow::Action { tenant, action_id, index } => {
                     self.by_action.insert((tenant, action_id, index.0));
                 }
-                IndexRow::Tenant { tenant, logged_at, index } => {
-                    self.by_tenant.insert((tenant, logged_at.0, index.0));
+                IndexRow::Lists { tenant, terms, index } => {
+                    let rows = terms.into_iter().map(|term| (tenant.clone(), term, index.0));
+                    self.lists.extend(rows);
                 }
                 IndexRow::Policy { tenant, digest, index } => {
                     self.by_policy.insert((tenant, digest, index.0));
                 }
+            }
+        }
+        for erased in &commit.erased {
+            let index = erased.index.0;
+            self.remains.extend(self.payloads.insert(index, erased.payload.clone()));
+            for term in &erased.leaves {
+                self.lists.remove(&(erased.tenant.clone(), *term, index));
+            }
+            if let Some(action) = erased.leaves_action {
+                self.by_action.remove(&(erased.tenant.clone(), action, index));
             }
         }
         self.heads.insert(commit.head.size.0, commit.head.note.clone());
@@ -297,6 +312,14 @@ impl Store for MemoryStore {
         self.write(Write::Publish, check, |disk| disk.published = Some(head.clone()))
     }
 
+    async fn scrub(&self) -> Result<(), StoreError> {
+        // What has nothing to do writes nothing.
+        if self.disk().remains.is_empty() {
+            return Ok(());
+        }
+        self.write(Write::Scrub, |_| Ok(()), |disk| disk.remains.clear())
+    }
+
     async fn entries(
         &self,
         from: LeafIndex,
@@ -342,17 +365,22 @@ impl Store for MemoryStore {
         Ok(rows.map(|(_, _, index)| LeafIndex(*index)).collect())
     }
 
-    async fn by_tenant(
+    async fn listed(
         &self,
         tenant: &str,
-        from: Micros,
+        term: Term,
+        range: Range<u64>,
         limit: usize,
+        newest_first: bool,
     ) -> Result<Vec<LeafIndex>, StoreError> {
-        let first = (tenant.to_owned(), from.0, 0);
-        let last = (tenant.to_owned(), u64::MAX, u64::MAX);
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let row = |index: u64| (tenant.to_owned(), term, index);
         let disk = self.disk();
-        let rows = disk.by_tenant.range(first..=last).take(limit);
-        Ok(rows.map(|(_, _, index)| LeafIndex(*index)).collect())
+        let rows = disk.lists.range(row(range.start)..row(range.end));
+        let rows = rows.map(|(_, _, index)| LeafIndex(*index));
+        Ok(if newest_first { rows.rev().take(limit).collect() } else { rows.take(limit).collect() })
     }
 
     async fn by_policy(&self, tenant: &str, digest: Hash) -> Result<Option<LeafIndex>, StoreError> {

@@ -11,7 +11,7 @@ use countersign_core::note::{
     KeyType, SignedCheckpoint, VerifierKey, checkpoint_body, cosign_body, sign_body,
 };
 use countersign_core::stream::StreamId;
-use countersign_log::store::{Commit, IndexRow, StoredHead, Tile};
+use countersign_log::store::{Commit, Erased, IndexRow, StoredHead, Term, Tile};
 use ed25519_dalek::SigningKey;
 
 use crate::rng::SplitMix64;
@@ -22,6 +22,8 @@ pub const TENANTS: [&str; 3] = ["ac", "acme", "globex"];
 pub const ACTIONS: u8 = 5;
 /// Digests of policy versions that records are made of.
 pub const POLICIES: u8 = 4;
+/// Lists of each tenant that records are made of, besides those that all records stand in.
+pub const LISTS: u8 = 6;
 /// Streams that records are made of: the ledger's own and three more.
 pub const STREAMS: u8 = 4;
 
@@ -37,6 +39,8 @@ pub struct Scribe {
     levels: Vec<(Vec<Hash>, u64)>,
     now_us: u64,
     seqs: BTreeMap<StreamId, u64>,
+    // The rows of each entry.
+    written: Vec<Vec<IndexRow>>,
     /// Bytes of a payload.
     pub payload_bytes: usize,
 }
@@ -56,6 +60,7 @@ impl Scribe {
             levels: Vec::new(),
             now_us: 1_795_435_200_000_000,
             seqs: BTreeMap::new(),
+            written: Vec::new(),
             payload_bytes: 40,
         }
     }
@@ -85,6 +90,11 @@ impl Scribe {
         [number; 32]
     }
 
+    /// The list with this number, of three fields with a few values each.
+    pub fn list(number: u8) -> Term {
+        Term { field: 1 + number % 3, hash: [number / 3; 8] }
+    }
+
     /// The stream with this number; 0 is the ledger's.
     pub fn stream(number: u8) -> StreamId {
         StreamId([number; 16])
@@ -99,6 +109,7 @@ impl Scribe {
             tiles: Vec::new(),
             rows: Vec::new(),
             streams: Vec::new(),
+            erased: Vec::new(),
             head: StoredHead { size: TreeSize(0), note: String::new() },
         };
         let first = LeafIndex(self.size().0);
@@ -106,7 +117,9 @@ impl Scribe {
         for _ in 0..count {
             let index = LeafIndex(self.size().0);
             let entry = self.entry(&mut touched);
-            commit.rows.extend(self.rows(&entry, index));
+            let rows = self.rows(&entry, index);
+            self.written.push(rows.clone());
+            commit.rows.extend(rows);
             let bytes = entry.to_bytes();
             self.append(&bytes, &mut commit.tiles);
             commit.entries.push(bytes);
@@ -118,6 +131,40 @@ impl Scribe {
         }
         commit.streams = touched.into_iter().collect();
         commit.head = self.head();
+        commit
+    }
+
+    /// The next commit, of one entry, which erases those at `indexes`: each leaves every list of the
+    /// second field, and those divisible by three their action.
+    pub fn erasing(&mut self, indexes: &[u64]) -> Commit {
+        let mut commit = self.commit(1);
+        for at in indexes {
+            let index = LeafIndex(*at);
+            let rows = usize::try_from(*at).ok().and_then(|at| self.written.get(at));
+            let rows = rows.cloned().unwrap_or_default();
+            let mut erased = Erased {
+                index,
+                payload: self.rng.bytes::<16>().to_vec(),
+                tenant: String::new(),
+                leaves: Vec::new(),
+                leaves_action: None,
+            };
+            for row in rows {
+                match row {
+                    IndexRow::Lists { tenant, terms, .. } => {
+                        erased.leaves = terms.into_iter().filter(|term| term.field == 2).collect();
+                        erased.tenant = tenant;
+                    }
+                    IndexRow::Action { action_id, .. } if at % 3 == 0 => {
+                        erased.leaves_action = Some(action_id);
+                    }
+                    _ => {}
+                }
+            }
+            let (tenant, terms) = (erased.tenant.clone(), vec![Term::ERASED]);
+            commit.rows.push(IndexRow::Lists { tenant, terms, index });
+            commit.erased.push(erased);
+        }
         commit
     }
 
@@ -163,7 +210,7 @@ impl Scribe {
         let mut rows = vec![
             IndexRow::Stream { stream: entry.stream, seq: entry.seq, index },
             IndexRow::Action { tenant: tenant.clone(), action_id, index },
-            IndexRow::Tenant { tenant: tenant.clone(), logged_at: entry.logged_at, index },
+            IndexRow::Lists { tenant: tenant.clone(), terms: self.terms(), index },
         ];
         // Now and then a policy, the same one again after a while.
         if index.0 % 7 == 3 {
@@ -171,6 +218,16 @@ impl Scribe {
             rows.push(IndexRow::Policy { tenant, digest, index });
         }
         rows
+    }
+
+    /// All records' list, and one of each of three fields.
+    fn terms(&mut self) -> Vec<Term> {
+        let mut terms = vec![Term::ALL];
+        for field in 0..3 {
+            let value = self.rng.below(2).to_be_bytes()[7];
+            terms.push(Self::list(field + 3 * value));
+        }
+        terms
     }
 
     fn append(&mut self, entry: &[u8; ENTRY_BYTES], tiles: &mut Vec<Tile>) {

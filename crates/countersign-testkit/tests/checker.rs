@@ -6,7 +6,7 @@
 use countersign_core::codes::Code;
 use countersign_core::entry::Entry;
 use countersign_core::hash::TreeSize;
-use countersign_log::store::Store;
+use countersign_log::store::{Store, Term};
 use countersign_testkit::checker::{Wrong, check_tenants, check_whole_log};
 use countersign_testkit::memory::{Disk, MemoryStore};
 use countersign_testkit::scribe::{Scribe, TENANTS};
@@ -56,7 +56,6 @@ async fn each_damage_is_named() {
     other.commit(300);
     let other = other.head().note;
     let unsigned = good.heads[&300].replace("\u{2014} checker", "\u{2014} chocker");
-    let last = Entry::from_bytes(&good.entries[699]).unwrap();
     let key = (entry.stream, entry.seq);
     let stream = Scribe::stream(1);
     let next = good.by_stream.range((stream, 0)..=(stream, u64::MAX)).next_back().unwrap().0.1 + 1;
@@ -125,11 +124,18 @@ async fn each_damage_is_named() {
         store.with_disk(|disk| *disk = good.clone());
     }
 
-    for row in [("acme".to_owned(), last.logged_at.0, 700), ("acme".to_owned(), u64::MAX, 3)] {
-        let index = row.2;
-        store.with_disk(|disk| assert!(disk.by_tenant.insert(row)));
-        let wrong = Wrong::TenantRow { tenant: "acme".to_owned(), index };
-        assert_eq!(check_tenants(&store, &["acme"]).await, Err(wrong));
+    // One that isn't there, and one of another tenant.
+    for index in [700, 3] {
+        store.with_disk(|disk| {
+            for tenant in TENANTS {
+                disk.lists.insert((tenant.to_owned(), Term::ALL, index));
+            }
+        });
+        let wrong = check_tenants(&store, &TENANTS).await.unwrap_err();
+        assert!(
+            matches!(wrong, Wrong::TenantRow { index: found, .. } if found == index),
+            "{wrong}"
+        );
         store.with_disk(|disk| *disk = good.clone());
     }
 }

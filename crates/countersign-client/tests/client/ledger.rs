@@ -43,10 +43,12 @@ use countersign_proto::convert::{
 use countersign_proto::errors::Refusal;
 use countersign_proto::v1::ledger_service_server::{LedgerService, LedgerServiceServer};
 use countersign_proto::v1::{
-    EvidenceFile, GetConsistencyRequest, GetConsistencyResponse, GetEvidenceRequest,
-    GetEvidenceResponse, GetHeadRequest, GetReceiptRequest, GetReceiptResponse, Head,
-    OpenStreamRequest, OpenStreamResponse, PutBlobRequest, PutBlobResponse, SubmitRequest,
-    SubmitResponse, WatchHeadsRequest,
+    EraseRequest, EraseResponse, EvidenceFile, GetConsistencyRequest, GetConsistencyResponse,
+    GetEntriesRequest, GetEntriesResponse, GetEvidenceRequest, GetEvidenceResponse, GetHeadRequest,
+    GetPeaksRequest, GetPeaksResponse, GetPolicyRequest, GetPolicyResponse, GetReceiptRequest,
+    GetReceiptResponse, Head, OpenStreamRequest, OpenStreamResponse, PutBlobRequest,
+    PutBlobResponse, QueryRequest, QueryResponse, SubmitRequest, SubmitResponse, WatchHeadsRequest,
+    WatchRecordsRequest, WatchRecordsResponse,
 };
 use ed25519_dalek::SigningKey;
 use tokio::sync::mpsc;
@@ -557,6 +559,44 @@ impl LedgerService for Service {
         } else {
             Err(Refusal::from(Code::BlobDigest).into())
         }
+    }
+
+    async fn query(&self, _: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    type WatchRecordsStream = ReceiverStream<Result<WatchRecordsResponse, Status>>;
+
+    async fn watch_records(
+        &self,
+        _: Request<WatchRecordsRequest>,
+    ) -> Result<Response<Self::WatchRecordsStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn get_entries(
+        &self,
+        _: Request<GetEntriesRequest>,
+    ) -> Result<Response<GetEntriesResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn get_peaks(
+        &self,
+        _: Request<GetPeaksRequest>,
+    ) -> Result<Response<GetPeaksResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn get_policy(
+        &self,
+        _: Request<GetPolicyRequest>,
+    ) -> Result<Response<GetPolicyResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn erase(&self, _: Request<EraseRequest>) -> Result<Response<EraseResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Evidence files, as many as one message holds.
 
 use countersign_core::codes::Code;
-use countersign_core::hash::{LeafIndex, TreeSize};
-use countersign_log::api::RecordAt;
+use countersign_core::hash::LeafIndex;
+use countersign_log::api::{ProveAt, RecordAt};
 use countersign_log::ledger::Ledger;
 use countersign_log::store::Store;
 use countersign_proto::convert::EvidenceQuery;
@@ -26,7 +26,7 @@ pub(super) async fn files<S: Store>(
     ledger: &Ledger<S>,
     tenant: &str,
     query: EvidenceQuery,
-    min_size: TreeSize,
+    head: ProveAt,
 ) -> Result<Vec<v1::EvidenceFile>, Refusal> {
     let places: Vec<RecordAt> = match query {
         EvidenceQuery::Record(record) => vec![record_at(record)],
@@ -38,8 +38,7 @@ pub(super) async fn files<S: Store>(
     let mut files = Vec::with_capacity(places.len());
     let mut room = ANSWER_BYTES_MAX;
     for at in places {
-        let (index, evidence) =
-            ledger.evidence(Some(tenant), at, min_size).await.map_err(refusal)?;
+        let (index, evidence) = ledger.evidence(Some(tenant), at, head).await.map_err(refusal)?;
         let file = file(index, evidence.to_bytes())?;
         let bytes = file.encoded_len().saturating_add(FILE_FRAMING_BYTES);
         room = room.checked_sub(bytes).ok_or_else(|| Refusal::from(Code::BatchOversized))?;
@@ -48,7 +47,7 @@ pub(super) async fn files<S: Store>(
     Ok(files)
 }
 
-fn file(index: LeafIndex, bytes: Vec<u8>) -> Result<v1::EvidenceFile, Refusal> {
+pub(super) fn file(index: LeafIndex, bytes: Vec<u8>) -> Result<v1::EvidenceFile, Refusal> {
     let json = String::from_utf8(bytes).map_err(|error| {
         tracing::error!(%error, index = index.0, "an evidence file is not text");
         Refusal::from(Code::Internal)

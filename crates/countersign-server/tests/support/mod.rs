@@ -9,10 +9,12 @@ use countersign_proto::errors::Refusal;
 use countersign_proto::v1::ledger_service_client::LedgerServiceClient;
 use countersign_proto::v1::ledger_service_server::LedgerService;
 use countersign_proto::v1::{
-    GetConsistencyRequest, GetConsistencyResponse, GetEvidenceRequest, GetEvidenceResponse,
-    GetHeadRequest, GetReceiptRequest, GetReceiptResponse, Head, OpenStreamRequest,
-    OpenStreamResponse, PutBlobRequest, PutBlobResponse, SubmitRequest, SubmitResponse,
-    WatchHeadsRequest,
+    EraseRequest, EraseResponse, GetConsistencyRequest, GetConsistencyResponse, GetEntriesRequest,
+    GetEntriesResponse, GetEvidenceRequest, GetEvidenceResponse, GetHeadRequest, GetPeaksRequest,
+    GetPeaksResponse, GetPolicyRequest, GetPolicyResponse, GetReceiptRequest, GetReceiptResponse,
+    Head, OpenStreamRequest, OpenStreamResponse, PutBlobRequest, PutBlobResponse, QueryRequest,
+    QueryResponse, SubmitRequest, SubmitResponse, WatchHeadsRequest, WatchRecordsRequest,
+    WatchRecordsResponse,
 };
 use countersign_server::admission::Caller;
 use countersign_server::authz::{Rpc, Target};
@@ -158,6 +160,44 @@ impl LedgerService for Empty {
     ) -> Result<Response<PutBlobResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }
+
+    async fn query(&self, _: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    type WatchRecordsStream = ReceiverStream<Result<WatchRecordsResponse, Status>>;
+
+    async fn watch_records(
+        &self,
+        _: Request<WatchRecordsRequest>,
+    ) -> Result<Response<Self::WatchRecordsStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn get_entries(
+        &self,
+        _: Request<GetEntriesRequest>,
+    ) -> Result<Response<GetEntriesResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn get_peaks(
+        &self,
+        _: Request<GetPeaksRequest>,
+    ) -> Result<Response<GetPeaksResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn get_policy(
+        &self,
+        _: Request<GetPolicyRequest>,
+    ) -> Result<Response<GetPolicyResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn erase(&self, _: Request<EraseRequest>) -> Result<Response<EraseResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
 }
 
 /// A running edge.
@@ -249,7 +289,7 @@ impl Edge {
         match self.channel(holder).await {
             Err(_) => true,
             Ok(channel) => {
-                match LedgerServiceClient::new(channel).get_head(GetHeadRequest {}).await {
+                match LedgerServiceClient::new(channel).get_head(GetHeadRequest::default()).await {
                     Ok(_) => false,
                     Err(status) => Refusal::from_status(&status).is_none(),
                 }
@@ -259,7 +299,7 @@ impl Edge {
 
     /// Panics unless an ordinary client is served.
     pub async fn assert_serves(&self) {
-        let head = self.client(GATE).await.get_head(GetHeadRequest {}).await.unwrap();
+        let head = self.client(GATE).await.get_head(GetHeadRequest::default()).await.unwrap();
         assert_eq!(head.into_inner().size, 7);
     }
 }
@@ -299,6 +339,7 @@ pub fn config(dir: &TempDir, server_ca: &Authority, client_ca: &Authority) -> Se
         },
         people: PeopleSection::default(),
         limits: Limits::default(),
+        erasure: countersign_server::config::ErasureSection::default(),
         gate: GateSettings::default(),
         revoked: Vec::new(),
     }

@@ -242,7 +242,7 @@ fn confirm(args: &AnswerArgs, decision: Decision) -> Result<String, Failure> {
     Ok(justification)
 }
 
-fn ask(question: &str) -> Result<String, Failure> {
+pub(crate) fn ask(question: &str) -> Result<String, Failure> {
     let unread = |error: std::io::Error| Failure::io(format!("the terminal: {error}"));
     eprint!("{question}");
     std::io::stderr().flush().map_err(unread)?;

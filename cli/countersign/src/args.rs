@@ -3,6 +3,7 @@
 
 mod gate;
 mod policy;
+mod work;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::gate::*;
 pub(crate) use self::policy::*;
+pub(crate) use self::work::*;
 
 /// Said under the help of the program and of what calls a ledger.
 const EXIT_CODES: &str = "\
@@ -21,6 +23,14 @@ Exit codes:
   3  the outcome is not known, or nothing was submitted or verified
   4  a file, a port or the ledger could not be reached
   5  a fault of the program itself";
+
+const QUERY_EXIT_CODES: &str = "\
+Exit codes:
+  0  there are records
+  1  refused, or proved wrong
+  2  wrong usage
+  3  nothing was found
+  4  a file or the ledger could not be reached";
 
 const RECONCILE_EXIT_CODES: &str = "\
 Exit codes:
@@ -80,9 +90,30 @@ pub(crate) enum Command {
     Policy(PolicyArgs),
     /// Show the ledger's newest head, proven to continue the last one seen.
     Head(HeadArgs),
-    /// Fetch the evidence of an action.
+    /// Fetch the evidence of an action, or of the record at an index.
     #[command(after_help = EXIT_CODES)]
     Evidence(EvidenceArgs),
+    /// Find records by who, what, where, when and how it came out.
+    #[command(after_help = QUERY_EXIT_CODES)]
+    Query(QueryArgs),
+    /// Follow the tenant's records as they are logged, one JSON object a line.
+    #[command(after_help = EXIT_CODES)]
+    Watch(WatchArgs),
+    /// Put evidence into a folder that is verified offline, complete where asked.
+    #[command(after_help = EXIT_CODES)]
+    Pack(EvidencePackArgs),
+    /// Make a copy of an evidence file that shows less, under the same proof.
+    Disclose(DiscloseArgs),
+    /// Have the contents of records destroyed, by a tenant-admin's signature and on record.
+    #[command(after_help = EXIT_CODES)]
+    Erase(EraseArgs),
+    /// Write records as events for other systems, each with its evidence inside.
+    #[command(after_help = QUERY_EXIT_CODES)]
+    Export(ExportArgs),
+    /// Answer five questions about exposure, and say what can't be known.
+    Diagnose(DiagnoseArgs),
+    /// Make the ledger's derived indexes again, with the ledger stopped.
+    Reindex(ReindexArgs),
     /// Show the configuration that is in force.
     Config(ConfigArgs),
     /// Look for what is wrong with an installation, and say what mends it.
@@ -210,8 +241,9 @@ pub(crate) struct HeadArgs {
 
 #[derive(Args)]
 pub(crate) struct EvidenceArgs {
-    /// The action, a UUIDv7 as its records spell it.
-    pub(crate) action_id: String,
+    /// The action, a UUIDv7 as its records spell it; or the index of one record.
+    #[arg(value_name = "ACTION_ID|INDEX")]
+    pub(crate) which: String,
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// Folder for the files.

@@ -112,6 +112,10 @@ async fn say_and_do(stage: &Stage) -> Result<(), Failure> {
     let proof = prove(dir, &auditor, &old, &new).await?;
     let consistency: [&Path; 3] = [&old_note, &new_note, &proof];
     stage.verify("consistency", &consistency, 0).await?;
+
+    step("all of it in one folder, complete by proof, with a report: countersign pack --complete");
+    let pack = stage.pack(&ledger).await?;
+    stage.verify("pack", &[&pack], 0).await?;
     gate.stop().await?;
     ledger.stop().await?;
 
@@ -200,8 +204,14 @@ fn farewell(stage: &Stage, refusal: &Path, consistency: &[&Path; 3]) {
     eprintln!("  {verifier} evidence {refusal} --trust {dir}/trust.toml");
     eprintln!("  {verifier} inspect {refusal}");
     eprintln!("  {verifier} consistency {old} {new} {proof} --trust {dir}/trust.toml");
+    eprintln!("  {verifier} pack {dir}/pack --trust {dir}/trust.toml");
+    eprintln!("  open {dir}/pack/report.html in a browser");
     eprintln!("  {program} serve --dir {dir}");
     eprintln!("  {program} gate --dir {dir} --ledger 127.0.0.1:7443");
+    eprintln!(
+        "  {program} query --outcome refuse --server 127.0.0.1:7443 --identity \
+         {dir}/identities/responder"
+    );
     eprintln!("  {program} doctor --dir {dir} --server 127.0.0.1:7443");
     eprintln!("  {program} explain SEAL_SIGNATURE");
     eprintln!("\nChange any byte of an evidence file, and see what the verifier says.");

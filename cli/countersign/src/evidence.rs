@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use countersign_client::EvidenceItem;
-use countersign_core::encoding::escaped;
-use countersign_core::hash::TreeSize;
+use countersign_core::encoding::{escaped, from_decimal};
+use countersign_core::hash::{LeafIndex, TreeSize};
 use countersign_core::kinds::is_uuid_v7;
 use countersign_core::trust::Trust;
 use countersign_core::verify::Verdict;
-use countersign_proto::convert::EvidenceQuery;
+use countersign_proto::convert::{EvidenceQuery, RecordRef};
 use serde_json::json;
 
 use crate::args::{EvidenceArgs, Output};
@@ -18,17 +18,21 @@ use crate::files::{make_folder, read_trust, replace, shown, sync_folder};
 use crate::identity::Identity;
 
 pub(crate) async fn run(args: EvidenceArgs) -> Result<Exit, Failure> {
-    if !is_uuid_v7(&args.action_id) {
-        return Err(Failure::usage(
-            "an action_id is a UUID of version 7 in lower case, as the verdict's record has it.",
-        ));
-    }
+    let query = match from_decimal(&args.which) {
+        Some(index) => EvidenceQuery::Record(RecordRef::Index(LeafIndex(index))),
+        None if is_uuid_v7(&args.which) => EvidenceQuery::Action(args.which.clone()),
+        None => {
+            return Err(Failure::usage(
+                "give an action_id, a UUID of version 7 in lower case as the verdict's record has \
+                 it, or the index of a record, as countersign query shows it.",
+            ));
+        }
+    };
     let trust = args.trust.as_deref().map(read_trust).transpose()?;
     if let (Some(trust), Some(path)) = (&trust, &args.trust) {
         names_log(trust, path, &Identity::read(&args.connection.identity)?)?;
     }
     let (_, client) = connect(&args.connection).await?;
-    let query = EvidenceQuery::Action(args.action_id.clone());
     let items = client.evidence(query, TreeSize(0), trust.as_ref()).await?;
     client.settle().await?;
     make_folder(&args.out)?;

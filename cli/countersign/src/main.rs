@@ -15,12 +15,17 @@ mod args;
 mod clock;
 mod connect;
 mod demo;
+mod diagnose;
+mod disclose;
 mod doctor;
 mod emergency;
+mod erase;
 mod evaluate;
 mod evidence;
 mod exit;
 mod explain;
+mod export;
+mod fetch;
 mod files;
 mod gate_cmd;
 mod gate_link;
@@ -30,15 +35,21 @@ mod head;
 mod identity;
 mod init;
 mod outcome;
+mod pack;
 mod pki;
 mod policy;
+mod progress;
+mod query;
 mod reconcile;
 mod records;
+mod reindex;
+mod report;
 mod serve;
 mod settings;
 mod signing;
 mod submit;
 mod switch;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -79,6 +90,15 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Policy(args) => in_runtime(policy::run(args)),
         Command::Head(args) => in_runtime(head::run(args)),
         Command::Evidence(args) => in_runtime(evidence::run(args)),
+        Command::Query(args) => in_runtime(query::run(args)),
+        Command::Watch(args) => in_runtime(watch::run(args)),
+        // Boxed: it holds all that a pack is made of.
+        Command::Pack(args) => in_runtime(Box::pin(pack::run(args))),
+        Command::Disclose(args) => disclose::run(&args),
+        Command::Erase(args) => in_runtime(erase::run(args)),
+        Command::Export(args) => in_runtime(export::run(args)),
+        Command::Diagnose(args) => in_runtime(diagnose::run(args)),
+        Command::Reindex(args) => reindex::run(&args),
         Command::Config(args) => settings::run(&args),
         Command::Doctor(args) => in_runtime(doctor::run(args)),
         Command::Explain(args) => explain::run(&args),

@@ -57,6 +57,22 @@ pub fn sha256(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
 }
 
+/// SHA-256 of bytes that come in parts: of a file that is too large to be held.
+#[derive(Clone, Debug, Default)]
+pub struct Sha256Parts(Sha256);
+
+impl Sha256Parts {
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all of them.
+    pub fn finish(self) -> Hash {
+        self.0.finalize().into()
+    }
+}
+
 /// The purposes for which BLAKE3 is used; each has a key derivation context of its own.
 #[derive(Clone, Copy, Debug)]
 pub enum Context {

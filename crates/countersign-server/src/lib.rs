@@ -28,6 +28,7 @@ pub mod listener;
 mod log_metrics;
 pub mod metrics;
 mod private_file;
+pub mod reindex;
 pub mod run;
 pub mod serve;
 pub mod service;

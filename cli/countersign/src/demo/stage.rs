@@ -154,6 +154,16 @@ impl Stage {
         text.lines().map(line).collect()
     }
 
+    /// Has an auditor pack everything that the tenant has, complete up to the newest head.
+    pub(super) async fn pack(&self, ledger: &Service) -> Result<PathBuf, Failure> {
+        let (auditor, out) = (path(&self.identity("auditor"))?, self.dir.join("pack"));
+        let folder = path(&out)?;
+        let connection = ["--server", &ledger.grpc, "--identity", &auditor];
+        let arguments = ["pack", "--complete", "--out", &folder];
+        print!("{}", self.run(&[&arguments[..], &connection].concat()).await?);
+        Ok(out)
+    }
+
     /// The folder of an identity.
     pub(super) fn identity(&self, name: &str) -> PathBuf {
         self.dir.join("identities").join(name)

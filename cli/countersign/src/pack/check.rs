@@ -1,0 +1,67 @@
+//! The pack verified as whoever receives it will, from the files as they stand in the folder.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+
+use countersign_core::encoding::escaped;
+use countersign_core::pack::{Given, Manifest, PackCheck, PackFile, PackFinding, PackReport, Want};
+use countersign_core::trust::Trust;
+
+use super::folder::Folder;
+use crate::exit::Failure;
+use crate::progress::progress;
+
+/// Verifies the files that the manifest lists. What else lies in the folder is taken away later.
+pub(super) fn folder(
+    folder: &Folder,
+    manifest: Manifest,
+    trust: Option<&Trust>,
+) -> Result<PackReport, Failure> {
+    let mut entries = None;
+    let mut bytes = Vec::new();
+    let mut check = PackCheck::new(manifest, trust);
+    let bar = progress("verifying");
+    bar.set_length(check.progress().1);
+    while let Some(want) = check.want() {
+        let (file, most) = match want {
+            Want::File(file) => (file, file.cap().saturating_add(1)),
+            Want::Entries(most) => (PackFile::Entries, most),
+        };
+        let path = folder.path().join(file.to_string());
+        let failed = |error: std::io::Error| Failure::file(&path, &error);
+        bytes.clear();
+        let limit = u64::try_from(most).unwrap_or(u64::MAX);
+        let read = match want {
+            Want::File(_) => {
+                File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+            }
+            Want::Entries(_) => {
+                if entries.is_none() {
+                    entries = Some(File::open(&path).map_err(failed)?);
+                }
+                entries.as_mut().map_or(Ok(0), |file| file.take(limit).read_to_end(&mut bytes))
+            }
+        };
+        match read {
+            Ok(_) => check.give(Given::Bytes(&bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => check.give(Given::Absent),
+            Err(error) => return Err(failed(error)),
+        }
+        bar.set_position(check.progress().0);
+    }
+    bar.finish_and_clear();
+    Ok(check.finish())
+}
+
+/// A finding as a line.
+pub(super) fn told(finding: &PackFinding) -> String {
+    let place = &finding.place;
+    let mut at = Vec::new();
+    at.extend(place.file.as_ref().map(|file| escaped(file)));
+    at.extend(place.index.filter(|_| place.file.is_none()).map(|index| format!("index {index}")));
+    at.extend(place.stream.map(|stream| format!("stream {}", stream.hex())));
+    at.extend(place.seq.map(|seq| format!("seq {seq}")));
+    at.extend(finding.step.map(|step| format!("step {step}")));
+    let at = if at.is_empty() { String::new() } else { format!("{}: ", at.join(", ")) };
+    format!("{}: {at}{}", finding.weight.as_str(), finding.fault)
+}

@@ -1,0 +1,243 @@
+//! The folder that a pack is written to, until it has been verified and gets its name.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use countersign_core::encoding::hex;
+use countersign_core::entry::ENTRY_BYTES;
+use countersign_core::hash::{Hash, Sha256Parts, TreeSize, sha256};
+use countersign_core::pack::{Manifest, PackFile};
+use serde_json::{Value, json};
+
+use crate::exit::Failure;
+use crate::files::{
+    SMALL_FILE_BYTES_MAX, make_folder, read_text, replace, replace_unsynced, shown, sync_folder,
+};
+
+/// What an interrupted pack is gone on with; it is no file of the pack.
+const RESUME_FILE: &str = "resume.json";
+/// The folders of a pack.
+const FOLDERS: [&str; 5] = ["certificates", "consistency", "evidence", "heads", "policies"];
+
+/// A pack that is being written.
+pub(super) struct Folder {
+    path: PathBuf,
+    files: BTreeMap<PackFile, Hash>,
+    /// The head of an earlier try of the same question.
+    head: Option<TreeSize>,
+}
+
+impl Folder {
+    /// Opens `OUT.partial`. What an earlier try of the same question left is kept, as far as it is
+    /// evidence; everything else in it is made again.
+    pub(super) fn open(out: &Path, question: &str) -> Result<Self, Failure> {
+        let mut name = out.as_os_str().to_owned();
+        name.push(".partial");
+        let path = PathBuf::from(name);
+        let mut folder = Self { path, files: BTreeMap::new(), head: None };
+        if folder.path.exists() {
+            folder.head = Some(folder.read_resume(question)?);
+            folder.clear()?;
+        }
+        for name in FOLDERS {
+            make_folder(&folder.path.join(name))?;
+        }
+        Ok(folder)
+    }
+
+    fn read_resume(&self, question: &str) -> Result<TreeSize, Failure> {
+        let file = self.path.join(RESUME_FILE);
+        let text = read_text(&file, SMALL_FILE_BYTES_MAX)?;
+        let resume: Value = serde_json::from_str(&text).unwrap_or_default();
+        let same = resume.get("question").and_then(Value::as_str) == Some(question);
+        let size = resume.get("head").and_then(Value::as_u64).filter(|_| same);
+        size.map(TreeSize).ok_or_else(|| {
+            let path = shown(&self.path);
+            Failure::usage(format!(
+                "{path} is left of another question. Ask that one again to finish it, or take the \
+                 folder away."
+            ))
+        })
+    }
+
+    /// Takes away all that is not evidence of the earlier try.
+    fn clear(&self) -> Result<(), Failure> {
+        let failed = |error: std::io::Error| Failure::file(&self.path, &error);
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if [RESUME_FILE, "evidence"].contains(&name) {
+                continue;
+            }
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(|error| Failure::file(&path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Notes what the folder is for, so that an interrupted pack can be gone on with.
+    pub(super) fn remember(&self, question: &str, head: TreeSize) -> Result<(), Failure> {
+        let text = json!({ "question": question, "head": head.0 }).to_string();
+        replace(&self.path.join(RESUME_FILE), text.as_bytes())
+    }
+
+    /// The head of the earlier try.
+    pub(super) fn head(&self) -> Option<TreeSize> {
+        self.head
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files so far, with their digests.
+    pub(super) fn files(&self) -> &BTreeMap<PackFile, Hash> {
+        &self.files
+    }
+
+    /// An evidence file of the earlier try, where there is one.
+    pub(super) fn leftover(&self, index: u64) -> Option<PathBuf> {
+        self.head?;
+        let path = self.path.join(PackFile::Evidence(index).to_string());
+        path.is_file().then_some(path)
+    }
+
+    /// Writes a file and lists it. It is made durable at the end, with all others.
+    pub(super) fn put(&mut self, file: PackFile, bytes: &[u8]) -> Result<(), Failure> {
+        replace_unsynced(&self.path.join(file.to_string()), bytes)?;
+        self.listed(file, sha256(bytes));
+        Ok(())
+    }
+
+    /// Lists a file that was written in parts.
+    pub(super) fn listed(&mut self, file: PackFile, digest: Hash) {
+        self.files.insert(file, digest);
+    }
+
+    /// Begins `entries.bin`.
+    pub(super) fn entries(&self) -> Result<EntryWriter, Failure> {
+        let path = self.path.join(PackFile::Entries.to_string());
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&path).map_err(|error| Failure::file(&path, &error))?;
+        Ok(EntryWriter { path, writer: BufWriter::new(file), hasher: Sha256Parts::default() })
+    }
+
+    /// Writes the manifest, takes away what is not listed, makes everything durable, and gives the
+    /// folder its name. Returns the manifest's SHA-256 in hex.
+    pub(super) fn finish(&self, manifest: &Manifest, out: &Path) -> Result<String, Failure> {
+        let failed = |path: &Path, error: &std::io::Error| Failure::file(path, error);
+        for name in FOLDERS {
+            let folder = self.path.join(name);
+            for entry in fs::read_dir(&folder).map_err(|error| failed(&folder, &error))? {
+                let path = entry.map_err(|error| failed(&folder, &error))?.path();
+                let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+                if manifest.lists(&format!("{name}/{file}")) {
+                    let synced = File::open(&path).and_then(|file| file.sync_all());
+                    synced.map_err(|error| failed(&path, &error))?;
+                } else {
+                    fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
+                }
+            }
+            // A folder that nothing is in is no part of a pack.
+            if fs::remove_dir(&folder).is_err() {
+                sync_folder(&folder)?;
+            }
+        }
+        let resume = self.path.join(RESUME_FILE);
+        fs::remove_file(&resume).map_err(|error| failed(&resume, &error))?;
+        let bytes = manifest.to_bytes();
+        replace(&self.path.join("manifest.json"), &bytes)?;
+        sync_folder(&self.path)?;
+        // A folder that came to be there meanwhile is not replaced, unless it is empty.
+        fs::rename(&self.path, out).map_err(|error| failed(out, &error))?;
+        let above = out.parent().filter(|above| !above.as_os_str().is_empty());
+        sync_folder(above.unwrap_or(Path::new(".")))?;
+        Ok(hex(&sha256(&bytes)))
+    }
+}
+
+/// `entries.bin`, entry by entry.
+pub(super) struct EntryWriter {
+    path: PathBuf,
+    writer: BufWriter<File>,
+    hasher: Sha256Parts,
+}
+
+impl EntryWriter {
+    pub(super) fn write(&mut self, entry: &[u8; ENTRY_BYTES]) -> Result<(), Failure> {
+        self.hasher.update(entry);
+        self.writer.write_all(entry).map_err(|error| Failure::file(&self.path, &error))
+    }
+
+    /// The file's digest, once it is durable.
+    pub(super) fn finish(mut self) -> Result<Hash, Failure> {
+        let synced = self.writer.flush().and_then(|()| self.writer.get_ref().sync_all());
+        synced.map_err(|error| Failure::file(&self.path, &error))?;
+        Ok(self.hasher.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(files: BTreeMap<PackFile, Hash>) -> Manifest {
+        use countersign_core::pack::Asked;
+        Manifest {
+            origin: "ledger.acme.example/prod".to_owned(),
+            asked: Asked { tenant: "acme".to_owned(), query: Default::default() },
+            head: TreeSize(8),
+            claims: None,
+            files,
+        }
+    }
+
+    /// A pack that was interrupted keeps its head and the evidence that it had; everything else is
+    /// made again. The folder of another question is left alone.
+    #[test]
+    fn an_interrupted_pack_is_gone_on_with_under_its_own_head() {
+        let temporary = tempfile::tempdir().unwrap();
+        let out = temporary.path().join("pack");
+        let mut folder = Folder::open(&out, "one").unwrap();
+        assert_eq!(folder.head(), None);
+        folder.remember("one", TreeSize(8)).unwrap();
+        folder.put(PackFile::Evidence(3), b"evidence").unwrap();
+        folder.put(PackFile::Head(8), b"note").unwrap();
+        drop(folder);
+
+        assert!(Folder::open(&out, "another").is_err());
+        let mut again = Folder::open(&out, "one").unwrap();
+        assert_eq!(again.head(), Some(TreeSize(8)));
+        assert!(again.leftover(3).is_some() && again.leftover(4).is_none());
+        assert!(!again.path().join("heads/00000000000000000008.note").exists());
+        assert!(again.files().is_empty());
+
+        // What is not listed is taken away before the folder gets its name.
+        again.put(PackFile::Evidence(4), b"evidence").unwrap();
+        again.put(PackFile::Readme, b"readme").unwrap();
+        let digest = again.finish(&manifest(again.files().clone()), &out).unwrap();
+        let written = std::fs::read(out.join("manifest.json")).unwrap();
+        assert_eq!(digest, hex(&sha256(&written)));
+        assert!(!again.path().exists());
+        assert!(out.join("evidence/00000000000000000004.evidence").exists());
+        assert!(!out.join("evidence/00000000000000000003.evidence").exists());
+        assert!(!out.join("resume.json").exists() && !out.join("policies").exists());
+    }
+
+    #[test]
+    fn entries_are_hashed_as_they_are_written() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&temporary.path().join("pack"), "one").unwrap();
+        let mut writer = folder.entries().unwrap();
+        writer.write(&[1; ENTRY_BYTES]).unwrap();
+        writer.write(&[2; ENTRY_BYTES]).unwrap();
+        let digest = writer.finish().unwrap();
+        let written = std::fs::read(folder.path().join("entries.bin")).unwrap();
+        assert_eq!((digest, written.len()), (sha256(&written), 2 * ENTRY_BYTES));
+    }
+}

@@ -1,0 +1,83 @@
+//! README.txt of a pack: what it is, and how to verify it on a machine without a network.
+
+use countersign_core::encoding::escaped;
+
+use crate::report::{Subject, asked, commands};
+
+/// Columns that a line has at most.
+const COLUMNS: usize = 78;
+
+/// The text. Like all of a pack it depends on nothing but log, question and head.
+pub(super) fn text(subject: &Subject<'_>) -> String {
+    let mut out = String::new();
+    let mut paragraph = |text: &str| {
+        wrapped(&mut out, &escaped(text));
+        out.push('\n');
+    };
+    paragraph(&format!("EVIDENCE OF {} IN THE LOG {}", subject.tenant, subject.origin));
+    paragraph(&asked(subject));
+    paragraph(&format!(
+        "Everything is proven under the log's head of {} records. report.html says what it comes to: \
+         the first page for a reader who is no engineer, the annex for one who checks.",
+        subject.head.size
+    ));
+    paragraph(
+        "To verify it, on a machine without any network, you need the program countersign-verify and \
+         a trust file, trust.toml with the roots that it names. Take both from somebody whom you \
+         trust, by another way than this pack: a key found in here proves nothing. Then, in this \
+         folder:",
+    );
+    for command in commands(subject) {
+        out.push_str("    ");
+        out.push_str(&escaped(&command));
+        out.push('\n');
+    }
+    out.push('\n');
+    let mut paragraph = |text: &str| {
+        wrapped(&mut out, text);
+        out.push('\n');
+    };
+    paragraph(
+        "The first gives the number that identifies the pack: compare it with the one that you were \
+         told. The second verifies everything; its last line is RESULT VALID, RESULT INVALID or \
+         RESULT INDETERMINATE. The third shows one record, checked step by step.",
+    );
+    out.push_str(FILES);
+    if subject.claim.is_some() {
+        out.push_str(COMPLETE_FILES);
+    }
+    out
+}
+
+const FILES: &str = "\
+manifest.json   what was asked, what is claimed, the SHA-256 of every other file
+evidence/       a file for each record, by its index in the log
+heads/          the log's heads, signed notes by their size
+consistency/    proofs that an older head's log is contained in a newer one's
+policies/       the rules that decisions name, by their digest, where the ledger
+                holds their texts: length, policy, length, schema
+certificates/   the certificates of gates and people, by their SHA-256
+report.html     the report
+";
+
+const COMPLETE_FILES: &str = "\
+entries.bin     every entry of the log in the range claimed, 66 bytes each
+peaks.bin       what the entries before the range come to, 32 bytes each hash
+";
+
+fn wrapped(out: &mut String, text: &str) {
+    let mut column = 0;
+    for word in text.split(' ') {
+        let width = word.chars().count();
+        if column > 0 && column + 1 + width > COLUMNS {
+            out.push('\n');
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out.push('\n');
+}

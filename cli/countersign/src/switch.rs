@@ -5,7 +5,9 @@ use countersign_core::encoding::escaped;
 use countersign_proto::v1;
 use serde_json::{Value, json};
 
-use crate::args::{EndArgs, GateConnection, HaltArgs, Mode, ModeArgs, Output, ScopeArgs, StatusArgs};
+use crate::args::{
+    EndArgs, GateConnection, HaltArgs, Mode, ModeArgs, Output, ScopeArgs, StatusArgs,
+};
 use crate::exit::{Exit, Failure};
 use crate::gate_link::{call, tell_recorded, trust_of};
 use crate::identity::Identity;

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::api::{Erasure, ErasureRequest, LogConfig, LogKeys};
 use crate::derive::{term, terms_left};
 use crate::evidence::Stored;
-use crate::lifecycle::{ACTION_RECORDS_MAX, action_of};
+use crate::lifecycle::{ACTION_RECORDS_MAX, Fact, action_of};
 use crate::own::Saying;
 use crate::people::check_person;
 use crate::shared::{Shared, store_fault};
@@ -140,7 +140,7 @@ impl Erasing {
             if let Some(action) = action.filter(|action| !closed.contains(action)) {
                 let key = (self.tenant.clone(), action);
                 let coming = unsettled.iter().filter_map(|unsettled| unsettled.facts.get(&key));
-                let coming: Vec<RecordRoot> = coming.flatten().map(|fact| fact.root).collect();
+                let coming: Vec<RecordRoot> = coming.flatten().map(Fact::root).collect();
                 if is_open(&*shared.store, &key, &coming, now).await? {
                     return Err(Code::ErasureOpen.at_index(index.0));
                 }

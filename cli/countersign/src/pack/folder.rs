@@ -190,7 +190,10 @@ mod tests {
         use countersign_core::pack::Asked;
         Manifest {
             origin: "ledger.acme.example/prod".to_owned(),
-            asked: Asked { tenant: "acme".to_owned(), query: Default::default() },
+            asked: Asked {
+                tenant: "acme".to_owned(),
+                query: countersign_core::query::Query::default(),
+            },
             head: TreeSize(8),
             claims: None,
             files,

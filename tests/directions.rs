@@ -187,6 +187,16 @@ fn the_verifier_has_no_network_and_no_database() {
     assert!(["tokio", "tonic", "rocksdb", "hyper"].iter().all(|name| server.contains(*name)));
 }
 
+/// A tenant runs it: what it holds the ledger to must not be the ledger's own code.
+#[test]
+fn a_mirror_has_nothing_of_the_ledger() {
+    let tree = tree(&metadata(), "countersign-mirror");
+    let never = ["rocksdb", "countersign-log", "countersign-rocksdb", "countersign-server"];
+    let found: Vec<_> = never.iter().filter(|name| tree.contains(**name)).collect();
+    assert_eq!(found, Vec::<&&str>::new());
+    assert!(tree.contains("countersign-core"), "{tree:?}");
+}
+
 #[test]
 fn the_core_has_no_way_out() {
     let tree = tree(&metadata(), "countersign-core");

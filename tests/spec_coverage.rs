@@ -58,7 +58,6 @@ const UNCITED: &[(&str, Why)] = &[
     ("MIRR-1", Why::Later),
     ("NOTE-8", Why::Unnamed),
     ("NOTE-9", Why::Unnamed),
-    ("NOTE-12", Why::Later),
     ("RCPT-1", Why::Unnamed),
     ("RCPT-2", Why::Unnamed),
     ("RCPT-4", Why::Unnamed),

@@ -3,6 +3,7 @@
 
 mod gate;
 mod policy;
+mod tiles;
 mod work;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::gate::*;
 pub(crate) use self::policy::*;
+pub(crate) use self::tiles::*;
 pub(crate) use self::work::*;
 
 /// Said under the help of the program and of what calls a ledger.
@@ -114,6 +116,11 @@ pub(crate) enum Command {
     Diagnose(DiagnoseArgs),
     /// Make the ledger's derived indexes again, with the ledger stopped.
     Reindex(ReindexArgs),
+    /// Write a log's tiles, entries and checkpoint as plain files that any web server can serve.
+    #[command(after_help = EXIT_CODES)]
+    ExportTiles(ExportTilesArgs),
+    /// Cosign the heads of logs, none of which then shows two histories unnoticed.
+    Witness(WitnessArgs),
     /// Show the configuration that is in force.
     Config(ConfigArgs),
     /// Look for what is wrong with an installation, and say what mends it.

@@ -25,6 +25,7 @@ mod evidence;
 mod exit;
 mod explain;
 mod export;
+mod export_tiles;
 mod fetch;
 mod files;
 mod gate_cmd;
@@ -50,6 +51,7 @@ mod signing;
 mod submit;
 mod switch;
 mod watch;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -99,6 +101,8 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Export(args) => in_runtime(export::run(args)),
         Command::Diagnose(args) => in_runtime(diagnose::run(args)),
         Command::Reindex(args) => reindex::run(&args),
+        Command::ExportTiles(args) => in_runtime(export_tiles::run(args)),
+        Command::Witness(args) => witness::run(args),
         Command::Config(args) => settings::run(&args),
         Command::Doctor(args) => in_runtime(doctor::run(args)),
         Command::Explain(args) => explain::run(&args),

@@ -24,5 +24,6 @@ pub mod receipt;
 pub mod record;
 pub mod seal;
 pub mod stream;
+pub mod tiles;
 pub mod trust;
 pub mod verify;

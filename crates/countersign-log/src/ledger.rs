@@ -11,6 +11,7 @@ use countersign_core::evidence::Evidence;
 use countersign_core::hash::{Context, Hash, LeafIndex, TreeSize};
 use countersign_core::kinds::Kind;
 use countersign_core::receipt::Receipt;
+use countersign_core::tiles::TilePath;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
@@ -278,6 +279,24 @@ impl<S: Store> Ledger<S> {
     /// [`Ledger::head`], which every commit moves, by up to `head_interval_ms`.
     pub fn heads(&self) -> watch::Receiver<Arc<Head>> {
         self.shared.heads.subscribe()
+    }
+
+    /// The newest periodic head, which is what mirrors and witnesses follow: it lags behind
+    /// [`Ledger::head`] as [`Ledger::heads`] does.
+    pub fn checkpoint(&self) -> Arc<Head> {
+        let head = Arc::clone(&self.shared.heads.borrow());
+        // A log that has only just begun has published none yet.
+        if head.size.0 == 0 { self.head() } else { head }
+    }
+
+    /// A tile or an entry bundle (spec/tiles.md) of the newest published head's tree, checked
+    /// against that head; none where its tree has no such tile, or not so wide a one.
+    ///
+    /// # Errors
+    ///
+    /// `STORE_FAILED`, `STORE_CORRUPT`.
+    pub async fn tile(&self, path: TilePath) -> Result<Option<Vec<u8>>, Refused> {
+        Ok(self.shared.resource(path).await?)
     }
 
     /// Whether it takes records.

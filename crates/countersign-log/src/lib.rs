@@ -25,4 +25,5 @@ mod shared;
 mod signer;
 mod state;
 pub mod store;
+mod tiles;
 mod work;

@@ -42,7 +42,7 @@ pub(crate) struct Published {
 }
 
 /// A full tile's nodes: its hashes, then each level above them up to two.
-type TileNodes = Vec<Vec<Hash>>;
+pub(crate) type TileNodes = Vec<Vec<Hash>>;
 
 /// Two generations of tiles: when the younger is full it becomes the older.
 #[derive(Debug, Default)]
@@ -147,7 +147,7 @@ impl<S: Store> Shared<S> {
     }
 
     /// A full tile, from memory or from the store.
-    async fn tile(&self, level: u8, index: u64) -> Result<Arc<TileNodes>, Fault> {
+    pub(crate) async fn tile(&self, level: u8, index: u64) -> Result<Arc<TileNodes>, Fault> {
         let key = (level, index);
         let kept = {
             let mut tiles = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);

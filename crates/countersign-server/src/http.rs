@@ -1,4 +1,5 @@
-//! The HTTP port: is the process alive, may it be sent traffic, what does it count.
+//! The HTTP port: is the process alive, may it be sent traffic, what does it count; and a ledger's
+//! static read path ([`crate::tiles`]).
 //!
 //! It is plain HTTP without authentication, meant for the machine's own network: nothing that it
 //! shows is a tenant's. It is bound when the log has been recovered and closed when the drain

@@ -32,4 +32,5 @@ pub mod reindex;
 pub mod run;
 pub mod serve;
 pub mod service;
+pub mod tiles;
 pub mod tls;

@@ -26,7 +26,7 @@ use crate::keys::{self, KeyError};
 use crate::metrics::EdgeMetrics;
 use crate::serve::{self, Ports, ServeError, Serving, serve};
 use crate::service::LedgerRpc;
-use crate::{identity, log_metrics};
+use crate::{identity, log_metrics, tiles};
 
 /// Microseconds that a `recorded_at` may lie ahead of the ledger's clock (STR-11).
 const SKEW_US: u64 = 300 * 1_000_000;
@@ -206,6 +206,7 @@ async fn serve_log<S: Store>(
     let mut registry = Registry::default();
     let metrics = EdgeMetrics::register(&mut registry);
     log_metrics::register(&mut registry, ledger);
+    let tile_routes = tiles::router(ledger.clone(), &mut registry);
     let (readiness, watched) = watch::channel(Readiness::Starting);
     let state = ledger.state();
     readiness.send_replace(readiness_of(*state.borrow()));
@@ -217,7 +218,7 @@ async fn serve_log<S: Store>(
         readiness: watched,
         metrics,
         registry: Arc::new(registry),
-        http_routes: axum::Router::new(),
+        http_routes: tile_routes,
     };
     tracing::info!(
         grpc = %ready.grpc,

@@ -7,6 +7,7 @@ use countersign_core::disclose::unchecked_without;
 use countersign_core::encoding::{Micros, escaped, hex};
 use countersign_core::kinds::Kind;
 use countersign_core::pack::{Asked, Complete, Counts, Gap, PackFinding, PackReport, Weight};
+use countersign_core::verify::Verdict;
 use serde_json::{Value, json};
 
 use crate::Output;
@@ -132,7 +133,12 @@ fn report_json(dir: &Path, report: &PackReport, code: Option<&str>) -> Value {
         "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
         "counts": { "faults": faults, "doubts": doubts, "warnings": warnings },
         "records": counts(&report.records),
-        "complete": report.complete.as_ref().map(complete),
+        // PACK-32: what an invalid pack claims is not repeated.
+        "complete": report
+            .complete
+            .as_ref()
+            .filter(|_| report.result != Verdict::Invalid)
+            .map(complete),
         "not_checked": report.not_checked.iter().map(|(what, count)| json!({
             "what": what, "said": unchecked(what), "records": count,
         })).collect::<Vec<_>>(),

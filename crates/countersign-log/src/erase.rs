@@ -1,8 +1,8 @@
 //! Erasure: who may ask for it, what may be erased, and what is left (ADR 010).
 //!
-//! Entry, proofs, the leaf of every field, and the fields that are never withheld stay. The seed goes
-//! with the values, so that no guess at a value can be confirmed. The record that says so, the new
-//! payloads and the index rows that go are one commit.
+//! Entry, proofs, the leaf of every field, and the fields that are never withheld stay (REC-10).
+//! The seed goes with the values, so that no guess at a value can be confirmed. The record that
+//! says so, the new payloads and the index rows that go are one commit.
 
 use std::collections::HashSet;
 

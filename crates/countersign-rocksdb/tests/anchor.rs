@@ -160,7 +160,7 @@ async fn a_database_with_another_history_is_refused() {
 async fn the_anchor_is_drawn_as_the_format_has_it() {
     let data = Data::with_commits(&[], 0).await;
     let bytes = std::fs::read(data.anchor()).unwrap();
-    let mut empty = b"csanchor\x00\x00\x00\x02".to_vec();
+    let mut empty = b"csanchor\x00\x00\x00\x03".to_vec();
     empty.resize(SLOT - 32, 0);
     assert_eq!(bytes[..SLOT - 32], empty);
     assert_eq!(bytes[SLOT - 32..SLOT], sha256(&empty));
@@ -170,7 +170,7 @@ async fn the_anchor_is_drawn_as_the_format_has_it() {
     let heads = data.write(&[5, 1], 2).await;
     let bytes = std::fs::read(data.anchor()).unwrap();
     for (slot, generation, head) in [(1, 1, &heads[0]), (0, 2, &heads[1])] {
-        let mut drawn = b"csanchor\x00\x00\x00\x02".to_vec();
+        let mut drawn = b"csanchor\x00\x00\x00\x03".to_vec();
         drawn.extend(u64::to_be_bytes(generation));
         drawn.extend(head.size.0.to_be_bytes());
         drawn.extend(u32::try_from(head.note.len()).unwrap().to_be_bytes());

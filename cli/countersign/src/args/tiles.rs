@@ -29,7 +29,7 @@ pub(crate) struct WitnessArgs {
     #[arg(long, env = "COUNTERSIGN_WITNESS_DIR")]
     pub(crate) dir: PathBuf,
     /// Address to serve add-checkpoint on; port 0 takes a free one.
-    #[arg(long, env = "COUNTERSIGN_WITNESS_HTTP", default_value = "127.0.0.1:7490")]
+    #[arg(long, env = "COUNTERSIGN_WITNESS_HTTP", default_value = "127.0.0.1:7495")]
     pub(crate) http: SocketAddr,
     /// File to write {"http","pid","vkey"} to once the witness can be called.
     #[arg(long, env = "COUNTERSIGN_READY_FILE")]

@@ -43,6 +43,9 @@ struct ReadyFile {
     grpc: String,
     #[serde(rename = "http")]
     _http: String,
+    /// A gate's.
+    #[serde(rename = "authzen", default)]
+    _authzen: Option<String>,
     pid: u32,
     #[serde(rename = "origin")]
     _origin: String,
@@ -76,7 +79,8 @@ impl Stage {
 
     /// Starts the gate in front of a ledger.
     pub(super) async fn gate(&self, ledger: &Service) -> Result<Service, Failure> {
-        self.start("gate", &["--grpc", ANY_PORT, "--ledger", &ledger.grpc]).await
+        self.start("gate", &["--grpc", ANY_PORT, "--authzen", ANY_PORT, "--ledger", &ledger.grpc])
+            .await
     }
 
     /// Starts a service and waits until it can be called.

@@ -24,8 +24,10 @@ pub(super) fn text(subject: &Subject<'_>) -> String {
     paragraph(
         "To verify it, on a machine without any network, you need the program countersign-verify and \
          a trust file, trust.toml with the roots that it names. Take both from somebody whom you \
-         trust, by another way than this pack: a key found in here proves nothing. Then, in this \
-         folder:",
+         trust, by another way than this pack: a key found in here proves nothing. Keep them outside \
+         of this folder, here beside it: a file that the manifest does not list makes the pack \
+         INVALID, and so do files that a computer adds by itself (.DS_Store, Thumbs.db). Then, in \
+         this folder:",
     );
     for command in commands(subject) {
         out.push_str("    ");
@@ -40,7 +42,7 @@ pub(super) fn text(subject: &Subject<'_>) -> String {
     paragraph(
         "The first gives the number that identifies the pack: compare it with the one that you were \
          told. The second verifies everything; its last line is RESULT VALID, RESULT INVALID or \
-         RESULT INDETERMINATE. The third shows one record, checked step by step.",
+         RESULT INDETERMINATE. The third checks one record by itself.",
     );
     out.push_str(FILES);
     if subject.claim.is_some() {

@@ -280,7 +280,7 @@ fn again(page: &mut Page, subject: &Subject<'_>) {
     page.paragraph(
         "The first gives what identifies the pack; compare it with what you were told. The second \
          checks the whole pack; its last line is RESULT VALID, INVALID or INDETERMINATE. The third \
-         checks one record by itself, and lists every step.",
+         checks one record by itself.",
     );
 }
 
@@ -289,7 +289,7 @@ pub(crate) fn commands(subject: &Subject<'_>) -> [String; 3] {
     let index = subject.gathered.sample.as_ref().map_or(0, |sample| sample.index);
     [
         "sha256sum manifest.json".to_owned(),
-        "countersign-verify pack . --trust trust.toml".to_owned(),
-        format!("countersign-verify evidence evidence/{index:020}.evidence --trust trust.toml"),
+        "countersign-verify pack . --trust ../trust.toml".to_owned(),
+        format!("countersign-verify evidence evidence/{index:020}.evidence --trust ../trust.toml"),
     ]
 }

@@ -46,7 +46,8 @@ fn banner(page: &mut Page, subject: &Subject<'_>) {
     let (class, words) = match subject.findings.result {
         Verdict::Valid => (
             "<div class=\"result good\">",
-            "What is in this pack was checked, and nothing is wrong.",
+            "Every proof in this pack held, under the trust file of whoever made it. It does not \
+             say that the decisions were right.",
         ),
         Verdict::Indeterminate => (
             "<div class=\"result doubt\">",
@@ -263,16 +264,21 @@ fn found(subject: &Subject<'_>) -> Vec<String> {
         grouped(all.verdicts.of(Verdict::Indeterminate.as_str())),
         grouped(all.verdicts.of(Verdict::Invalid.as_str())),
     )];
-    lines.push(
-        "Each record is the one that its gate signed, unchanged to the last letter, and stands in \
-         the log that the operator signed; the log's earlier state is contained in its later one."
-            .to_owned(),
-    );
+    // What was not proved is not said.
+    if subject.findings.result == Verdict::Valid && all.records > 0 {
+        lines.push(
+            "Each record is the one that was signed for it, unchanged to the last letter, and \
+             stands in the log that the operator signed."
+                .to_owned(),
+        );
+    }
     lines.extend(subject.findings.words.iter().cloned());
     if all.reduced > 0 {
         lines.push(format!(
             "{} outside the question are there in a reduced form, so that it can be counted that \
-             nothing is missing. They say only what is never withheld.",
+             nothing is missing: verdicts with what is never withheld, their approvals, \
+             requirements and permits. What people signed (approvals, grants, policies, erasures) \
+             is there whole, with the reasons that they gave.",
             count(all.reduced, "record", "records")
         ));
     }

@@ -88,7 +88,7 @@ impl GateCore {
         let _turn = turn.ok_or_else(unavailable)?;
         self.check_version(&request.policy_id, &request.version, &policy)?;
         // The ledger takes the record of texts that it holds (KIND-8).
-        let client = self.shared.client().ok_or_else(unavailable)?;
+        let client = self.shared.client_by(deadline).await.ok_or_else(unavailable)?;
         let put = timeout_at(deadline, client.put_blob(blob(&policy))).await;
         put.map_err(|_| unavailable())?.map_err(|error| {
             tracing::warn!(%error, "the ledger did not take a policy's texts");

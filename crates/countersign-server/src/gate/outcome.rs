@@ -304,7 +304,7 @@ impl GateCore {
         }
         let deadline = Instant::now() + self.shared.settings.answer_timeout();
         let unavailable = || Refusal::from(Code::EvidenceUnavailable);
-        let client = self.shared.client().ok_or_else(unavailable)?;
+        let client = self.shared.client_by(deadline).await.ok_or_else(unavailable)?;
         let query = EvidenceQuery::Action(action_id.to_owned());
         let asked = timeout_at(deadline, client.evidence(query, TreeSize(0), None)).await;
         let items = asked.map_err(|_| unavailable())?.map_err(|error| {

@@ -5,8 +5,8 @@
 //! → the end. A gate starts without its ledger, and refuses until that is there.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign_client::{ClientConfig, GateIdentity};
@@ -132,7 +132,7 @@ impl Gate {
             pokes,
             signals: watch::Sender::new(newest),
             metrics: GateMetrics::default(),
-            client: Mutex::new(None),
+            client: watch::Sender::new(None),
             reachable: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stuck: AtomicBool::new(false),

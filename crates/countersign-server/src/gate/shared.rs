@@ -1,7 +1,7 @@
 //! What every part of the gate has in common, and the drafts that it makes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_client::{Client, ClientConfig, Draft, DraftError, GateIdentity, Stamp};
 use countersign_core::cert::{Certificate, TrustAnchor};
@@ -13,6 +13,7 @@ use countersign_gate::{Decision, Intent, Sealing, verdict_json};
 use countersign_proto::errors::Refusal;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::config::GateSettings;
 use super::host::{GateHost, Killed, Step};
@@ -50,7 +51,8 @@ pub(crate) struct Shared {
     /// The log index of the newest signal.
     pub(crate) signals: watch::Sender<Option<u64>>,
     pub(crate) metrics: GateMetrics,
-    pub(crate) client: Mutex<Option<Client>>,
+    /// The connection to the ledger, once there is one.
+    pub(crate) client: watch::Sender<Option<Client>>,
     pub(crate) reachable: AtomicBool,
     /// The drain has begun: nothing new is judged.
     pub(crate) stopping: AtomicBool,
@@ -77,13 +79,21 @@ impl Shared {
         self.work.notify_one();
     }
 
-    /// A connection to the ledger, once there is one.
+    /// A connection to the ledger, if there is one.
     pub(crate) fn client(&self) -> Option<Client> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.client.borrow().clone()
+    }
+
+    /// The connection to the ledger, waited for: a gate that has just begun has none yet. None
+    /// where there is none in time.
+    pub(crate) async fn client_by(&self, deadline: Instant) -> Option<Client> {
+        let mut connected = self.client.subscribe();
+        let found = timeout_at(deadline, connected.wait_for(Option::is_some)).await;
+        found.ok()?.ok()?.clone()
     }
 
     pub(crate) fn set_client(&self, client: &Client) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
+        self.client.send_replace(Some(client.clone()));
     }
 
     pub(crate) fn is_reachable(&self) -> bool {

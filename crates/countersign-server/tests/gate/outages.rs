@@ -176,3 +176,23 @@ async fn a_refusal_from_a_clock_that_is_far_ahead_is_logged_when_the_clocks_agre
     gate.stop().await;
     stage.end().await;
 }
+
+/// A gate that had just begun answered that the ledger gives no evidence, before it had asked it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_needs_the_ledger_waits_until_it_is_connected() {
+    let stage = Stage::with(|gate| gate.answer_timeout_ms = 30_000).await;
+    let gate = stage.ready().await;
+    let id = action_id();
+    ask(&gate, &intent(&id, "delete", "cost-explorer")).await;
+    gate.stop().await;
+    stage.proxy.set(Wire::Cut);
+    let gate = stage.gate().await;
+    let (core, asked) = (gate.core().clone(), id.clone());
+    let life = tokio::spawn(async move { core.get_action(&asked).await });
+    tokio::task::yield_now().await;
+    stage.proxy.set(Wire::Whole);
+    let life = life.await.unwrap().unwrap();
+    assert_eq!(life.files.len(), 1, "its verdict");
+    gate.stop().await;
+    stage.end().await;
+}

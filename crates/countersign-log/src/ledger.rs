@@ -22,6 +22,7 @@ use crate::api::{
 use crate::derive;
 use crate::edge::Edge;
 use crate::erase::Erasing;
+use crate::evidence::Stored;
 use crate::host::Host;
 use crate::lifecycle::{ACTION_RECORDS_MAX, uuid_bytes};
 use crate::sequencer::{Sequencer, begin, publish_heads};
@@ -398,7 +399,11 @@ impl<S: Store> Ledger<S> {
     pub async fn policy(&self, tenant: &str, digest: Hash) -> Result<Vec<u8>, Refused> {
         let store = &self.shared.store;
         let record = store.by_policy(tenant, digest).await.map_err(store_fault)?;
-        if record.is_none_or(|index| index.0 >= self.head().size.0) {
+        let index = record.filter(|index| index.0 < self.head().size.0).ok_or(Code::NotFound)?;
+        // Who registered a digest alone has shown no texts, and is shown nobody's.
+        let record = Stored::read(&**store, index).await?;
+        let length = record.payload.record.view().get("length").and_then(Value::as_u64);
+        if length.is_none_or(|length| length == 0) {
             return Err(Code::NotFound.into());
         }
         let content = store.blob(digest).await.map_err(store_fault)?.ok_or(Code::NotFound)?;

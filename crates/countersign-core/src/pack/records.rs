@@ -17,8 +17,16 @@ use crate::verify::{Facts, Finding, Report, Verdict};
 /// One action, as far as the pack shows it.
 #[derive(Default)]
 struct Action {
-    facts: Vec<Fact>,
+    facts: Vec<Known>,
     records: usize,
+}
+
+/// What a record of an action says.
+struct Known {
+    index: u64,
+    fact: Fact,
+    /// It was judged by its own file, and not only seen in what supports another.
+    judged: bool,
 }
 
 /// A doubt that is none if these records were erased.
@@ -274,28 +282,35 @@ impl Records {
         let action = self.actions.entry(id).or_default();
         for other in &report.supporting {
             let same = other.facts.view.as_ref().and_then(action_of) == Some(id);
-            let known = action.facts.iter().any(|fact| Some(fact.root()) == other.facts.root);
-            if same && !known {
-                action.facts.extend(fact_of(&other.facts));
+            let known = action.facts.iter().any(|k| Some(k.fact.root()) == other.facts.root);
+            if same
+                && !known
+                && let Some(fact) = fact_of(&other.facts)
+            {
+                action.facts.push(Known { index: other.facts.index, fact, judged: false });
             }
         }
         // One record at two places of the log: its numbers or its evidence say so.
-        let again = action.facts.iter().any(|fact| fact.root() == root);
-        if again {
+        if action.facts.iter().any(|known| known.judged && known.fact.root() == root) {
             return Ok(());
         }
-        let history = History { facts: &action.facts, records: action.records, whole: false };
+        // What another file showed of this record says nothing for it, and what came later had no
+        // part in it, whoever put it there (PACK-27).
+        action.facts.retain(|known| known.fact.root() != root);
+        let before = action.facts.iter().filter(|known| known.index < index);
+        let before: Vec<Fact> = before.map(|known| known.fact.clone()).collect();
+        let history = History { facts: &before, records: action.records, whole: false };
         action.records += 1;
         let doubts = check(&new, &history).map_err(|fault| fault.code.at_index(index))?;
         if standing == Standing::Claimed {
-            match turn(&new, &action.facts) {
+            match turn(&new, &before) {
                 Some(Turn::Voids) => self.voids.push(index),
                 Some(Turn::Diverges) => self.diverged.push(index),
                 None => {}
             }
         }
         if new.binds() {
-            action.facts.push(new);
+            action.facts.push(Known { index, fact: new, judged: true });
         }
         for doubt in doubts {
             self.unchecked(unasked(doubt));

@@ -321,7 +321,10 @@ impl Complete {
         let keys = self.claims.keys.iter().map(|key| format!("{} {}", key.gate, hex(&key.key)));
         let (from, to) = (self.claims.from.0, self.claims.to.0);
         let at = self.head_seconds.map_or_else(String::new, |seconds| {
-            format!(", which its clock signed at {}", Micros(seconds * 1_000_000).format())
+            format!(
+                ", which its clock signed at {}",
+                Micros(seconds.saturating_mul(1_000_000)).format()
+            )
         });
         let mut said = vec![
             format!(

@@ -7,6 +7,7 @@ use countersign_core::codes::Code;
 use countersign_core::encoding::Micros;
 use countersign_core::hash::RecordRoot;
 use countersign_core::kinds::Kind;
+use countersign_core::pack::PackFile;
 use countersign_core::query::Query;
 use countersign_core::verify::Verdict;
 use serde_json::{Value, json};
@@ -362,4 +363,34 @@ fn a_pack_without_a_claim_shows_forks_and_backdating_too() {
         let found = report.decisive().map(|finding| finding.fault.code);
         assert_eq!(found, Some(*code), "{name}: {:#?}", report.findings);
     }
+}
+
+/// Whoever holds a pack could put a void, or a second verdict, among what supports an earlier
+/// record: it then counted as seen, and was judged no more.
+#[test]
+fn what_supports_an_earlier_record_hides_no_later_one() {
+    let moved = |scene: &Scene, into: usize, what: &[usize]| {
+        let (log, world) = (&scene.log, &scene.world);
+        let mut pack = scene.pack(0);
+        let mut evidence = log.evidence(world, into, log.size());
+        for at in what {
+            let mut inner = log.evidence(world, *at, log.size());
+            inner.supporting.clear();
+            evidence.supporting.push(inner);
+        }
+        pack.put(PackFile::Evidence(into as u64), evidence.to_bytes());
+        pack.check(&world.trust())
+    };
+    let scene = Scene::new();
+    let report = moved(&scene, scene.voided, &[scene.void]);
+    assert_eq!(report.result, Verdict::Valid, "{:#?}", report.findings);
+    assert_eq!(report.complete.unwrap().voids, [scene.void as u64]);
+
+    let mut scene = Scene::new();
+    let again = refuse(&mut scene, 1, &json!({}));
+    scene.log.settle();
+    let attempt = scene.refusal - 1;
+    let report = moved(&scene, attempt, &[scene.refusal, again]);
+    let found = report.decisive().map(|finding| finding.fault.code);
+    assert_eq!(found, Some(Code::DuplicateVerdict), "{:#?}", report.findings);
 }

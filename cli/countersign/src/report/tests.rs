@@ -178,7 +178,7 @@ fn a_counsel_reads_what_was_asked_decided_found_and_not_proven() {
     for needed in [
         "All records of acme whose actor is \u{201c}infra-assistant-7\u{201d}, and whose outcome is \
          \u{201c}approve\u{201d} or \u{201c}refuse\u{201d}, logged from",
-        "VALID What is in this pack was checked, and nothing is wrong.",
+        "VALID Every proof in this pack held, under the trust file of whoever made it.",
         "4 verdicts: 2 approved, 1 refused, 1 held for people.",
         "What this does not prove",
         "As logged by head 8.",
@@ -187,7 +187,7 @@ fn a_counsel_reads_what_was_asked_decided_found_and_not_proven() {
         "Sessions: what each did, in order",
         "The proof of one record, drawn",
         "How to verify it again, in three commands",
-        "countersign-verify pack . --trust trust.toml",
+        "countersign-verify pack . --trust ../trust.toml",
         "What the words mean",
     ] {
         assert!(words.contains(needed), "{needed}\n{words}");

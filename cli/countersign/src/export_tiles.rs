@@ -9,7 +9,6 @@ mod folder;
 mod source;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::IsTerminal as _;
 
 use countersign_core::encoding::escaped;
 use countersign_core::entry::ENTRY_BYTES;
@@ -21,7 +20,6 @@ use countersign_core::tiles::{
     parse_bundle, parse_hashes, partial_tiles, verify_bundle, verify_full_tile,
 };
 use countersign_core::trust::Trust;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -30,6 +28,7 @@ use self::source::Source;
 use crate::args::{ExportTilesArgs, Output};
 use crate::exit::{Exit, Failure};
 use crate::files::{read_trust, shown};
+use crate::progress::drawn;
 
 /// Bundles that are read or fetched ahead, each with its tile.
 const AHEAD: usize = 16;
@@ -266,7 +265,7 @@ impl Export {
     /// Every bundle with its tile, and with these all full tiles above.
     async fn bundles(&mut self) -> Result<(), Failure> {
         let (size, width) = (self.edge.size().0, u64::from(TILE_WIDTH));
-        let bar = progress(size);
+        let bar = drawn(Some(size), "{wide_bar} {human_pos}/{human_len} entries {eta}");
         let mut ahead: VecDeque<(Loading, Loading)> = VecDeque::new();
         let mut next = 0;
         for index in 0..size / width {
@@ -345,16 +344,4 @@ async fn load(source: &Source, file: &std::path::Path, path: &TilePath) -> Resul
 
 async fn joined(loading: Loading) -> Result<Loaded, Failure> {
     loading.await.map_err(|error| Failure::internal(format!("reading ahead ended: {error}")))?
-}
-
-/// Entries done, where somebody watches.
-fn progress(size: u64) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(size), target);
-    let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} entries {eta}");
-    style.map_or(bar.clone(), |style| bar.with_style(style))
 }

@@ -8,7 +8,7 @@ use countersign_server::gate::{GateParts, GateReady, run_gate};
 use crate::args::{GateArgs, Overrides};
 use crate::exit::{Exit, Failure};
 use crate::identity::Identity;
-use crate::serve::{ReadyFile, log_to_stderr};
+use crate::serve::{ReadyFile, explained, log_to_stderr};
 use crate::settings;
 
 /// The identity that every caller is under `--insecure-dev`.
@@ -51,16 +51,12 @@ pub(crate) async fn run(args: GateArgs) -> Result<Exit, Failure> {
     // Boxed: it holds all that a gate is made of.
     let ended = Box::pin(run_gate(checked, parts, on_ready)).await;
     ready_file.remove();
-    match (ended, unwritten) {
-        (Ok(()), None) => Ok(Exit::Success),
-        (Ok(()), Some(failure)) => Err(failure),
-        (Err(error), _) => {
-            let code = error.code().map(|code| format!(" (countersign explain {})", code.as_str()));
-            let message = format!("{}{}", escaped(&error.to_string()), code.unwrap_or_default());
-            Err(match error.code() {
-                Some(Code::Internal) => Failure::internal(message),
-                _ => Failure::io(message),
-            })
+    ended.map_err(|error| {
+        let message = explained(&error, error.code());
+        match error.code() {
+            Some(Code::Internal) => Failure::internal(message),
+            _ => Failure::io(message),
         }
-    }
+    })?;
+    unwritten.map_or(Ok(Exit::Success), Err)
 }

@@ -1,7 +1,6 @@
 //! Verified records to look at: of a folder of evidence files, or of whole streams of a ledger.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +14,6 @@ use countersign_core::stream::StreamId;
 use countersign_core::trust::Trust;
 use countersign_core::verify::{Report, Verdict, verify_file};
 use countersign_proto::convert::{EvidenceQuery, RecordRef};
-use indicatif::{ProgressBar, ProgressDrawTarget};
 use tokio::task::JoinHandle;
 
 use crate::args::RecordsArgs;
@@ -23,6 +21,7 @@ use crate::exit::{Exit, Failure};
 use crate::files::{read_capped, read_trust, shown};
 use crate::gate_link::trust_of;
 use crate::identity::Identity;
+use crate::progress::bar;
 
 /// What was read.
 #[derive(Default)]
@@ -171,7 +170,7 @@ type Reading = JoinHandle<Result<Option<Report>, ClientError>>;
 impl Reader {
     /// A whole stream, from its first record to the last that the ledger has.
     async fn stream(&self, stream: StreamId, loaded: &mut Loaded) -> Result<(), Failure> {
-        let bar = progress();
+        let bar = bar(None);
         bar.set_message(format!("records of {}", stream.hex()));
         let mut reading: VecDeque<(u64, Reading)> = VecDeque::new();
         let mut ended = false;
@@ -220,14 +219,4 @@ impl Reader {
             }
         })
     }
-}
-
-/// A count that moves, where somebody watches.
-fn progress() -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    ProgressBar::with_draw_target(None, target)
 }

@@ -42,17 +42,19 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     };
     let ended = run_ledger(checked, on_ready).await;
     ready_file.remove();
-    match (ended, unwritten) {
-        (Ok(()), None) => Ok(Exit::Success),
-        (Ok(()), Some(failure)) => Err(failure),
-        (Err(error), _) => {
-            let code = error.code().map(|code| format!(" (countersign explain {})", code.as_str()));
-            let message = format!("{}{}", escaped(&error.to_string()), code.unwrap_or_default());
-            // Which keys there are and who may read them is configuration.
-            let wrong = error.code() == Some(Code::ConfigInvalid);
-            Err(if wrong { Failure::usage(message) } else { Failure::io(message) })
-        }
-    }
+    ended.map_err(|error| {
+        let message = explained(&error, error.code());
+        // Which keys there are and who may read them is configuration.
+        let wrong = error.code() == Some(Code::ConfigInvalid);
+        if wrong { Failure::usage(message) } else { Failure::io(message) }
+    })?;
+    unwritten.map_or(Ok(Exit::Success), Err)
+}
+
+/// Why a process ended, and where more is said of it.
+pub(crate) fn explained(error: &dyn std::fmt::Display, code: Option<Code>) -> String {
+    let code = code.map(|code| format!(" (countersign explain {})", code.as_str()));
+    format!("{}{}", escaped(&error.to_string()), code.unwrap_or_default())
 }
 
 /// The file that says where a process serves, as long as it does; none where none was asked for.

@@ -5,31 +5,19 @@ use countersign_core::encoding::escaped;
 use countersign_proto::v1;
 use serde_json::{Value, json};
 
-use crate::args::{
-    EndArgs, GateConnection, HaltArgs, Mode, ModeArgs, Output, ScopeArgs, StatusArgs,
-};
+use crate::args::{ChangeArgs, HaltArgs, Mode, ModeArgs, Output, ScopeArgs, StatusArgs};
 use crate::exit::{Exit, Failure};
 use crate::gate_link::{call, tell_recorded, trust_of};
 use crate::identity::Identity;
 
 pub(crate) async fn halt(args: HaltArgs) -> Result<Exit, Failure> {
     let (scope, said) = scope(&args.scope)?;
-    let change = Switch::Halt(scope);
-    change_to(
-        change,
-        &format!("{said} is halted"),
-        &args.reason,
-        &args.connection,
-        args.out.as_ref(),
-    )
-    .await
+    change_to(Switch::Halt(scope), &format!("{said} is halted"), &args.change).await
 }
 
 pub(crate) async fn resume(args: HaltArgs) -> Result<Exit, Failure> {
     let (scope, said) = scope(&args.scope)?;
-    let change = Switch::Resume(scope);
-    change_to(change, &format!("{said} goes on"), &args.reason, &args.connection, args.out.as_ref())
-        .await
+    change_to(Switch::Resume(scope), &format!("{said} goes on"), &args.change).await
 }
 
 pub(crate) async fn mode(args: ModeArgs) -> Result<Exit, Failure> {
@@ -37,14 +25,11 @@ pub(crate) async fn mode(args: ModeArgs) -> Result<Exit, Failure> {
         Mode::Enforce => ("enforce", "verdicts bind"),
         Mode::Shadow => ("shadow", "verdicts are recorded and bind nobody"),
     };
-    let change = Switch::Mode(name.to_owned());
-    change_to(change, said, &args.reason, &args.connection, args.out.as_ref()).await
+    change_to(Switch::Mode(name.to_owned()), said, &args.change).await
 }
 
-pub(crate) async fn end_emergency(args: &EndArgs) -> Result<Exit, Failure> {
-    let change = Switch::EndEmergency;
-    let said = "the emergency is over";
-    change_to(change, said, &args.reason, &args.connection, args.out.as_ref()).await
+pub(crate) async fn end_emergency(args: &ChangeArgs) -> Result<Exit, Failure> {
+    change_to(Switch::EndEmergency, "the emergency is over", args).await
 }
 
 fn scope(args: &ScopeArgs) -> Result<(Scope, String), Failure> {
@@ -60,13 +45,8 @@ fn scope(args: &ScopeArgs) -> Result<(Scope, String), Failure> {
     }
 }
 
-async fn change_to(
-    change: Switch,
-    said: &str,
-    reason: &str,
-    connection: &GateConnection,
-    out: Option<&std::path::PathBuf>,
-) -> Result<Exit, Failure> {
+async fn change_to(change: Switch, said: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
+    let ChangeArgs { reason, connection, out } = args;
     if reason.trim().is_empty() {
         return Err(Failure::usage("the reason is empty. Say why; it is recorded."));
     }
@@ -85,7 +65,7 @@ async fn change_to(
         );
         return Ok(Exit::Indeterminate);
     };
-    tell_recorded(&format!("{said}, recorded"), &notice, out)?;
+    tell_recorded(&format!("{said}, recorded"), &notice, out.as_ref())?;
     Ok(Exit::Success)
 }
 

@@ -166,6 +166,19 @@ pub(crate) struct OutcomeArgs {
     pub(crate) output: Output,
 }
 
+/// What every change of how the gate answers is told.
+#[derive(Args)]
+pub(crate) struct ChangeArgs {
+    /// Why, for the record.
+    #[arg(long)]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) connection: GateConnection,
+    /// Folder for the evidence file.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+}
+
 /// Whom a halt covers.
 #[derive(Args)]
 #[command(group = ArgGroup::new("scope").args(["actor", "session", "tenant"]).required(true))]
@@ -185,14 +198,8 @@ pub(crate) struct ScopeArgs {
 pub(crate) struct HaltArgs {
     #[command(flatten)]
     pub(crate) scope: ScopeArgs,
-    /// Why, for the record.
-    #[arg(long)]
-    pub(crate) reason: String,
     #[command(flatten)]
-    pub(crate) connection: GateConnection,
-    /// Folder for the evidence file.
-    #[arg(long)]
-    pub(crate) out: Option<PathBuf>,
+    pub(crate) change: ChangeArgs,
 }
 
 /// Whether verdicts bind.
@@ -209,14 +216,8 @@ pub(crate) struct ModeArgs {
     /// Which.
     #[arg(value_enum)]
     pub(crate) mode: Mode,
-    /// Why, for the record.
-    #[arg(long)]
-    pub(crate) reason: String,
     #[command(flatten)]
-    pub(crate) connection: GateConnection,
-    /// Folder for the evidence file.
-    #[arg(long)]
-    pub(crate) out: Option<PathBuf>,
+    pub(crate) change: ChangeArgs,
 }
 
 #[derive(Args)]
@@ -239,19 +240,7 @@ pub(crate) enum EmergencyCommand {
     /// Ask for an emergency: people must approve it, it ends by itself, and all of it is recorded.
     Declare(DeclareArgs),
     /// End the emergency that is open, before it ends by itself.
-    End(EndArgs),
-}
-
-#[derive(Args)]
-pub(crate) struct EndArgs {
-    /// Why, for the record.
-    #[arg(long)]
-    pub(crate) reason: String,
-    #[command(flatten)]
-    pub(crate) connection: GateConnection,
-    /// Folder for the evidence file.
-    #[arg(long)]
-    pub(crate) out: Option<PathBuf>,
+    End(ChangeArgs),
 }
 
 #[derive(Args)]

@@ -1,17 +1,18 @@
 //! Each line's answer, and how it is told.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use countersign_client::{Draft, LoggedRecord};
 use countersign_core::codes::Code;
 use countersign_core::encoding::escaped;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::journal::Refused;
 use crate::args::Output;
 use crate::exit::{Exit, Failure};
+use crate::progress::drawn;
 
 /// What became of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,15 +134,7 @@ pub(super) struct Printer {
 impl Printer {
     /// For a file of so many bytes.
     pub(super) fn new(output: Output, bytes: u64) -> Self {
-        let target = if std::io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(Some(bytes), target);
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent}% {msg} {eta}") {
-            bar.set_style(style);
-        }
+        let bar = drawn(Some(bytes), "{wide_bar} {percent}% {msg} {eta}");
         Self { output, bar, logged: 0, repeated: 0, rejected: 0 }
     }
 

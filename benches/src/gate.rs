@@ -18,6 +18,9 @@ const VERBS: usize = 20;
 const TYPES: usize = 5;
 /// Decisions of one sample.
 const DECISIONS: usize = 20_000;
+/// Resources that agents keep asking for, in turn. Beside it stand decisions of which each is on a
+/// resource that was never asked for before.
+const KNOWN: usize = 500;
 
 /// Who and what the infrastructure pack's directory knows.
 const ACTORS: [(&str, &str); 2] = [("agent", "infra-assistant-7"), ("human", "alice")];
@@ -30,13 +33,25 @@ fn text<E: std::fmt::Display>(error: E) -> String {
 /// Decision latency by the number of policies, and the rate over all actions.
 pub(crate) fn decisions(actions: &Actions) -> Result<Vec<Figure>, String> {
     let mut figures = Vec::new();
-    for (policies, p50, p99, budget) in [
-        (100, "decide_100_policies_p50", "decide_100_policies_p99", 100.0),
-        (1_000, "decide_1000_policies_p50", "decide_1000_policies_p99", 200.0),
+    for (policies, known, new, budget) in [
+        (
+            100,
+            ["decide_100_policies_p50", "decide_100_policies_p99"],
+            ["decide_100_policies_new_p50", "decide_100_policies_new_p99"],
+            100.0,
+        ),
+        (
+            1_000,
+            ["decide_1000_policies_p50", "decide_1000_policies_p99"],
+            ["decide_1000_policies_new_p50", "decide_1000_policies_new_p99"],
+            200.0,
+        ),
     ] {
-        let sample = made_set(policies)?;
-        figures.push(Figure::plain(p50, percentile(&sample, 0.50), "us"));
-        figures.push(Figure::at_most(p99, percentile(&sample, 0.99), "us", budget));
+        for ([p50, p99], resources) in [(known, KNOWN), (new, DECISIONS)] {
+            let sample = made_set(policies, resources)?;
+            figures.push(Figure::plain(p50, percentile(&sample, 0.50), "us"));
+            figures.push(Figure::at_most(p99, percentile(&sample, 0.99), "us", budget));
+        }
     }
     figures.push(all_actions(actions)?);
     Ok(figures)
@@ -62,8 +77,8 @@ fn timed(policy: &Policy, intent: &Intent, facts: &Facts<'_>) -> (f64, Decision)
 }
 
 /// A set of so many policies, spread evenly over verbs and resource types, each with a condition
-/// that the request meets in part; decided again and again.
-fn made_set(policies: usize) -> Result<Vec<f64>, String> {
+/// that the request meets in part; decided on so many resources in turn.
+fn made_set(policies: usize, resources: usize) -> Result<Vec<f64>, String> {
     let (mut types, mut verbs) = (String::new(), String::new());
     for n in 0..TYPES {
         let _ = writeln!(
@@ -105,19 +120,21 @@ fn made_set(policies: usize) -> Result<Vec<f64>, String> {
     let directory = Directory::parse(
         r#"{"agents":[{"id":"a","class":"c","owner":"alice"}],"services":[],
             "people":[{"id":"alice","roles":["r"]}],
-            "resources":[{"id":"k","type":"Kind3","environment":"prod","domain":"web",
+            "resources":[{"id":"k-*","type":"Kind3","environment":"prod","domain":"web",
                           "owner":"alice","labels":["label-none"],"attributes":{}}],
             "calendar":{"utc_offset_minutes":0,"freezes":[]}}"#,
     )
     .map_err(text)?;
-    let intent = Intent::parse(
-        r#"{"verb":"verb7","class":"modify","destructive":true,
-            "actor":{"kind":"agent","id":"a"},"resource":{"type":"Kind3","id":"k"}}"#,
-    )
-    .map_err(|reason| format!("{reason:?}"))?;
     let facts = facts(&directory);
     let mut sample = Vec::with_capacity(DECISIONS);
     for n in 0..DECISIONS + DECISIONS / 10 {
+        let intent = Intent::parse(&format!(
+            r#"{{"verb":"verb7","class":"modify","destructive":true,
+                "actor":{{"kind":"agent","id":"a"}},
+                "resource":{{"type":"Kind3","id":"k-{}"}}}}"#,
+            if resources < DECISIONS { n % resources } else { n },
+        ))
+        .map_err(|reason| format!("{reason:?}"))?;
         let (us, decision) = timed(&policy, &intent, &facts);
         if decision.outcome != Outcome::Approve {
             return Err(format!("the made set decided otherwise: {decision:?}"));

@@ -6,6 +6,8 @@
 mod core;
 mod figure;
 mod gate;
+mod house;
+mod pack;
 mod pure;
 mod query;
 mod sample;
@@ -66,6 +68,8 @@ enum Part {
     Core,
     /// The gate: its decision, and an intent's way to its receipt.
     Gate,
+    /// A complete pack, made and verified.
+    Pack,
     /// Pages of records, by each index.
     Query,
     /// The whole way.
@@ -117,6 +121,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Figure>, String> {
     if wanted(Part::Core) {
         eprintln!("the log without gRPC: {} batches of 1,000", arguments.core_batches);
         figures.extend(core::log_core(&dir, &actions, arguments.core_batches).await?);
+    }
+    if wanted(Part::Pack) {
+        figures.extend(pack::complete(&dir, &actions).await?);
     }
     if wanted(Part::Query) {
         figures.extend(query::pages(&dir.join("query"), &actions).await?);

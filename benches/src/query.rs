@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use countersign_core::encoding::hex;
 use countersign_core::hash::{LeafIndex, sha256};
 use countersign_core::kinds::Kind;
 use countersign_core::query::{Field, Filter, Query};
@@ -13,7 +14,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::core::{BATCH, LoadGate, open, start, text};
 use crate::figure::{Figure, number, percentile};
-use crate::sample::Actions;
+use crate::sample::{Actions, POLICY, action_id};
 use crate::wire::disk;
 
 /// Records to fill the log with where the environment says nothing.
@@ -29,7 +30,7 @@ const PAGES: u64 = 300;
 type Index = (&'static str, &'static str, fn(u64, &Actions) -> Vec<(Field, String)>);
 
 /// Values as `sample.rs` writes them.
-const INDEXES: [Index; 8] = [
+const INDEXES: [Index; 16] = [
     ("query_everything_p50", "query_everything_p99", |_, _| Vec::new()),
     ("query_by_kind_p50", "query_by_kind_p99", |_, _| {
         vec![(Field::Kind, Kind::Verdict.as_str().to_owned())]
@@ -44,6 +45,28 @@ const INDEXES: [Index; 8] = [
     }),
     ("query_by_session_p50", "query_by_session_p99", |n, _| {
         vec![(Field::Session, format!("s-{n}"))]
+    }),
+    ("query_by_action_id_p50", "query_by_action_id_p99", |n, _| {
+        vec![(Field::ActionId, action_id(n))]
+    }),
+    ("query_by_ticket_p50", "query_by_ticket_p99", |n, _| {
+        vec![(Field::Ticket, format!("OPS-{n}"))]
+    }),
+    ("query_by_resource_p50", "query_by_resource_p99", |n, actions| {
+        let rows = actions.rows();
+        let at = usize::try_from(n).unwrap_or(0) % rows.len().max(1);
+        let service = rows.get(at).and_then(|row| row.0.split(':').next()).unwrap_or_default();
+        vec![(Field::Resource, format!("{service}-{n}"))]
+    }),
+    ("query_by_gate_p50", "query_by_gate_p99", |_, _| vec![(Field::Gate, "load-1".to_owned())]),
+    ("query_by_policy_p50", "query_by_policy_p99", |_, _| vec![(Field::Policy, "41".to_owned())]),
+    ("query_by_policy_digest_p50", "query_by_policy_digest_p99", |_, _| {
+        vec![(Field::PolicyDigest, hex(&POLICY))]
+    }),
+    ("query_by_mode_p50", "query_by_mode_p99", |_, _| vec![(Field::Mode, "enforce".to_owned())]),
+    // The log holds one policy record, of this owner, and no grant: an index of few rows, and none.
+    ("query_by_approver_p50", "query_by_approver_p99", |_, _| {
+        vec![(Field::Approver, "owner-1".to_owned())]
     }),
     ("query_by_environment_p50", "query_by_environment_p99", |n, _| {
         vec![(Field::Environment, if n.is_multiple_of(2) { "dev" } else { "prod" }.to_owned())]

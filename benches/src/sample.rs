@@ -89,7 +89,7 @@ impl Actions {
 }
 
 /// A UUID of version 7 for the nth action: a millisecond a hundred of them, spread over the rest.
-fn action_id(n: u64) -> String {
+pub(crate) fn action_id(n: u64) -> String {
     let time = 1_795_000_000_000 + n / 100;
     let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!(

@@ -102,9 +102,11 @@ pub enum Context {
     Action,
     /// An approver's justification.
     Justification,
+    /// Which tenant put a policy's texts (ADR 014).
+    PolicyHolder,
 }
 
-const CONTEXTS: [&str; 13] = [
+const CONTEXTS: [&str; 14] = [
     "field",
     "field node",
     "record",
@@ -118,12 +120,13 @@ const CONTEXTS: [&str; 13] = [
     "grant",
     "action",
     "justification",
+    "policy holder",
 ];
 
 thread_local! {
     // Deriving a context's key costs two compressions, and a hasher is two kilobytes: each thread
     // makes one a context, and resets it before each use.
-    static HASHERS: RefCell<[blake3::Hasher; 13]> = RefCell::new(CONTEXTS.map(new_hasher));
+    static HASHERS: RefCell<[blake3::Hasher; 14]> = RefCell::new(CONTEXTS.map(new_hasher));
 }
 
 fn new_hasher(context: &str) -> blake3::Hasher {
@@ -152,7 +155,7 @@ mod tests {
 
     #[test]
     fn each_context_has_its_own_row() {
-        assert_eq!(CONTEXTS.get(Context::Justification as usize), Some(&"justification"));
+        assert_eq!(CONTEXTS.get(Context::PolicyHolder as usize), Some(&"policy holder"));
         assert_eq!(CONTEXTS.get(Context::BatchNode as usize), Some(&"batch node"));
         let plain = blake3::derive_key("countersign 2026-11-23 v1 field node", b"ab");
         assert_eq!(Context::FieldNode.hash(&[b"a", b"b"]), plain);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::datum::{Datum, Node, Uid};
 use crate::decide::{Facts, Outcome, governed, principal_type};
 use crate::directory::Directory;
-use crate::evaluate::{Question, evaluate, request};
+use crate::evaluate::{Question, evaluate, request, with_actions};
 use crate::index::Circumstances;
 use crate::intent::{Actor, ActorKind, Class, Intent};
 use crate::policy::Policy;
@@ -345,7 +345,8 @@ fn may_decide(
     let uid = |uid: &Uid| uid.to_cedar(&policy.schema.types).ok_or_else(unfit);
     let names = (uid(&person)?, action, uid(&subject)?);
     let request = request(policy, names, CedarContext::empty())?;
-    let question = Question { action, place, base, request, entities: world.entities()?, given };
+    let entities = with_actions(policy, action, base, world.entities()?)?;
+    let question = Question { place, request, entities: &entities, given };
     Ok(evaluate(policy, question).outcome == Outcome::Approve)
 }
 

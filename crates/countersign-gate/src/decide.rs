@@ -6,7 +6,7 @@ use cedar_policy::Context;
 use countersign_core::encoding::Micros;
 
 use crate::amount::Amount;
-use crate::datum::{Datum, Uid, write_entities, write_members};
+use crate::datum::{Datum, Uid, write_members};
 use crate::directory::{Directory, Thing};
 use crate::evaluate::{Finding, Question, evaluate, request};
 use crate::fold::is_blank;
@@ -16,13 +16,12 @@ use crate::intent::{Actor, ActorKind, Class, Intent};
 use crate::policy::Policy;
 use crate::reading::Read;
 use crate::reason::{GateCode, Reason};
+use crate::scene::unrecordable;
 use crate::schema::Action;
-use crate::world::{World, missing, own};
+use crate::world::{missing, own};
 
 /// Bytes of the context as JSON: with everything else a record must hold 60 KiB at most (REC-3).
 const CONTEXT_MAX: usize = 11 * 1024;
-/// Bytes of the entities as JSON.
-const ENTITIES_MAX: usize = 12 * 1024;
 
 /// How the verbs begin that open an emergency, or do whatever else to the gate itself (POL-8).
 const OWN_VERBS: &str = "gate:";
@@ -220,17 +219,13 @@ fn judge(
     (decision.amount, decision.count) = (read.amount, read.count);
     let grant = held_grant(intent, facts, case.class, &read)?;
     let context = case.context(intent, facts, &read, grant, decision.destructive);
-    let mut world = World::new(&policy.schema, facts.directory);
-    for uid in case.entities(facts) {
-        world.load(uid)?;
-    }
-    world.require(case.base)?;
-    let mut texts = (String::new(), String::new());
-    write_members(&context, &mut texts.0);
-    write_entities(&world.nodes, &mut texts.1);
-    if texts.0.len() > CONTEXT_MAX || texts.1.len() > ENTITIES_MAX {
-        let what = "what the decision rests on does not fit a record: ask for less at once";
-        return Err(Reason::because(GateCode::InputInvalid, what));
+    let at = (case.place, case.base);
+    let needed = case.entities(facts);
+    let scene = policy.scenes.find(policy, facts.directory, case.action, at, needed)?;
+    let mut text = String::new();
+    write_members(&context, &mut text);
+    if text.len() > CONTEXT_MAX {
+        return Err(unrecordable());
     }
     let types = &policy.schema.types;
     let unfit = || Reason::because(GateCode::InputInvalid, "the context does not fit the schema");
@@ -240,18 +235,16 @@ fn judge(
     let uid = |uid: &Uid| uid.to_cedar(types).ok_or_else(unfit);
     let names = (uid(&case.principal)?, case.action, uid(&case.resource)?);
     let question = Question {
-        action: case.action,
         place: case.place,
-        base: case.base,
         request: request(policy, names, context)?,
-        entities: world.entities()?,
+        entities: &scene.entities,
         given: Circumstances {
             verb: Some(intent.verb().to_owned()),
             env: case.thing.environment.clone(),
             domain: case.thing.domain.clone(),
         },
     };
-    (decision.context, decision.entities) = (Some(texts.0), Some(texts.1));
+    (decision.context, decision.entities) = (Some(text), Some(scene.text.clone()));
     Ok(evaluate(policy, question))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::encoding::Micros;
+use countersign_core::hash::{Hash, sha256};
 use countersign_core::json;
 use serde_json::Value;
 
@@ -69,6 +70,7 @@ pub struct Directory {
     roles: BTreeSet<String>,
     classes: BTreeSet<String>,
     calendar: Calendar,
+    digest: Hash,
 }
 
 impl Directory {
@@ -81,7 +83,7 @@ impl Directory {
         }
         let value = json::parse(text).map_err(|fault| misread("", fault.to_string()))?;
         let mut members = Members::of(&value, "")?;
-        let mut directory = Self::default();
+        let mut directory = Self { digest: sha256(text.as_bytes()), ..Self::default() };
         for (at, item) in members.items("agents")? {
             let (id, machine) = machine(item, &at)?;
             put(&mut directory.agents, id, machine, &at)?;
@@ -139,6 +141,11 @@ impl Directory {
             )),
             None => Ok(()),
         }
+    }
+
+    /// SHA-256 of its text: what is kept of one directory is never used for another.
+    pub(crate) fn digest(&self) -> Hash {
+        self.digest
     }
 
     /// The roles of a person; none where there is no such person.

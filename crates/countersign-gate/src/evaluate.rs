@@ -27,11 +27,10 @@ const PERMITTED: &str = "PERMITTED";
 
 /// A request, with everything that it rests on.
 pub(crate) struct Question<'q> {
-    pub(crate) action: &'q Action,
     pub(crate) place: usize,
-    pub(crate) base: &'q Base,
     pub(crate) request: Request,
-    pub(crate) entities: Entities,
+    /// With the actions that are looked at ([`with_actions`]).
+    pub(crate) entities: &'q Entities,
     pub(crate) given: Circumstances,
 }
 
@@ -58,12 +57,9 @@ pub(crate) fn request(
 
 /// Decides. An error anywhere refuses, and so does whatever is not allowed.
 pub(crate) fn evaluate(policy: &Policy, question: Question<'_>) -> Finding {
-    let Question { action, place, base, request, entities, given } = question;
-    let Some(entities) = with_actions(policy, action, base, entities) else {
-        return Finding::refuse(vec![Reason::gate(GateCode::InputInvalid)]);
-    };
+    let Question { place, request, entities, given } = question;
     let slice = policy.index.slice(place, given);
-    let ask = |set: &PolicySet| Authorizer::new().is_authorized(&request, set, &entities);
+    let ask = |set: &PolicySet| Authorizer::new().is_authorized(&request, set, entities);
     let answer = Answer::of(policy, &ask(&slice.all));
     if !answer.errors.is_empty() {
         return answer.failed();
@@ -92,16 +88,17 @@ pub(crate) fn evaluate(policy: &Policy, question: Question<'_>) -> Finding {
 
 /// The request's action with its groups, and those that conditions look into. They are the schema's,
 /// so that records leave them out (POL-10).
-fn with_actions(
+pub(crate) fn with_actions(
     policy: &Policy,
     action: &Action,
     base: &Base,
     entities: Entities,
-) -> Option<Entities> {
+) -> Result<Entities, Reason> {
     let own = action.closure.iter().filter_map(|uid| policy.schema.action_entity(uid));
     let all: BTreeMap<_, &Entity> =
         own.chain(&base.actions).map(|entity| (entity.uid(), entity)).collect();
-    entities.add_entities(all.into_values().cloned(), None).ok()
+    let whole = entities.add_entities(all.into_values().cloned(), None);
+    whole.map_err(|_| Reason::gate(GateCode::InputInvalid))
 }
 
 /// The engine's answer. Its order is random: what becomes of it is sorted ([`Finding::refuse`]).

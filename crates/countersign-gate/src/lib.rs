@@ -27,6 +27,7 @@ mod reader;
 mod reading;
 mod reason;
 mod replay;
+mod scene;
 mod schema;
 mod tree;
 mod verdict;

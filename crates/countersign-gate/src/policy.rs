@@ -9,6 +9,7 @@ use countersign_core::hash::{Context, Hash};
 use crate::index::Index;
 use crate::lint::{Linted, PolicyFault, PolicyFaults, lint};
 use crate::nesting::is_shallow;
+use crate::scene::Scenes;
 use crate::schema::GateSchema;
 
 /// The engine's name in records (POL-10). A test compares it with what Cedar says of itself.
@@ -65,6 +66,7 @@ pub struct Policy {
     rules: Vec<Rule>,
     pub(crate) schema: GateSchema,
     pub(crate) index: Index,
+    pub(crate) scenes: Scenes,
 }
 
 impl Policy {
@@ -109,6 +111,7 @@ impl Policy {
                         rules,
                         schema,
                         index,
+                        scenes: Scenes::default(),
                     });
                 }
             }

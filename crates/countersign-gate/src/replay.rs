@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::contradiction::{COMPARED, contradicted};
 use crate::datum::{NAMESPACE, Uid};
 use crate::decide::{Outcome, governed, principal_type};
-use crate::evaluate::{Finding, Question, evaluate, request};
+use crate::evaluate::{Finding, Question, evaluate, request, with_actions};
 use crate::index::Circumstances;
 use crate::intent::{ActorKind, Class};
 use crate::policy::{ENGINE, Policy};
@@ -203,11 +203,10 @@ fn agrees(verdict: &View, found: &Finding) -> bool {
 
 /// Decides again; what can't be given to the engine is a refusal, as it was for the gate.
 fn again(verdict: &View, policy: &Policy) -> Finding {
-    question(verdict, policy)
-        .map_or_else(|reason| Finding::refuse(vec![reason]), |question| evaluate(policy, question))
+    judged(verdict, policy).unwrap_or_else(|reason| Finding::refuse(vec![reason]))
 }
 
-fn question<'p>(verdict: &View, policy: &'p Policy) -> Result<Question<'p>, Reason> {
+fn judged(verdict: &View, policy: &Policy) -> Result<Finding, Reason> {
     let invalid = |what: &str| Reason::because(GateCode::InputInvalid, what);
     let text = |name: &str, member: &str| {
         verdict.get(name).and_then(|value| value.get(member)).and_then(Value::as_str)
@@ -248,7 +247,8 @@ fn question<'p>(verdict: &View, policy: &'p Policy) -> Result<Question<'p>, Reas
         return Err(Reason::gate(GateCode::EntityMissing));
     }
     let request = request(policy, (principal, action, resource), context)?;
-    Ok(Question { action, place, base, request, entities, given })
+    let entities = with_actions(policy, action, base, entities)?;
+    Ok(evaluate(policy, Question { place, request, entities: &entities, given }))
 }
 
 /// The action of the schema that the verb, or else the class, stands for (POL-8).

@@ -4,38 +4,33 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_core::codes::{Code, Fault};
-use countersign_core::encoding::from_hex_array;
+use countersign_core::codes::Code;
 use countersign_core::entry::ENTRY_BYTES;
 use countersign_core::evidence::Evidence;
-use countersign_core::hash::{Context, Hash, LeafIndex, TreeSize};
+use countersign_core::hash::{Hash, LeafIndex, TreeSize};
 use countersign_core::kinds::Kind;
 use countersign_core::receipt::Receipt;
 use countersign_core::tiles::TilePath;
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::api::{
-    Batch, BatchAnswer, BatchRecord, Erasure, ErasureRequest, Head, LogConfig, LogKeys, LogState,
-    Page, PageRequest, ProveAt, RecordAt, Refused, StreamRequest, StreamStatus,
+    Batch, BatchAnswer, Erasure, ErasureRequest, Head, LogConfig, LogKeys, LogState, Page,
+    PageRequest, ProveAt, RecordAt, Refused, StreamRequest, StreamStatus,
 };
 use crate::derive;
 use crate::edge::Edge;
 use crate::erase::Erasing;
-use crate::evidence::Stored;
 use crate::host::Host;
 use crate::lifecycle::{ACTION_RECORDS_MAX, uuid_bytes};
 use crate::sequencer::{Sequencer, begin, publish_heads};
 use crate::shared::{Published, Shared, store_fault};
 use crate::signer::Signer;
 use crate::state::{State, recover};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::work::{BatchWork, EraseWork, OpenWork, Opened, Work, check_opening, check_record};
 
 pub use crate::state::OpenError;
-
-/// Bytes of a policy's two texts and their lengths.
-pub const BLOB_BYTES_MAX: usize = 4 * 1024 * 1024 + 8;
+pub use crate::texts::BLOB_BYTES_MAX;
 
 /// How long a batch waits for room in the queue before it is refused.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
@@ -48,8 +43,8 @@ const ROOM_UNIT: usize = 1_024;
 
 /// An open log. Clones share it; it runs until [`Ledger::stop`], or until the last clone is gone.
 pub struct Ledger<S> {
-    shared: Arc<Shared<S>>,
-    queue: mpsc::UnboundedSender<Work>,
+    pub(crate) shared: Arc<Shared<S>>,
+    pub(crate) queue: mpsc::UnboundedSender<Work>,
     room: Arc<Semaphore>,
     heads: Arc<Task>,
 }
@@ -160,7 +155,7 @@ impl<S: Store> Ledger<S> {
         Self { shared, queue, room, heads }
     }
 
-    fn ready(&self) -> Result<(), Refused> {
+    pub(crate) fn ready(&self) -> Result<(), Refused> {
         match *self.shared.state.borrow() {
             LogState::Ready => Ok(()),
             LogState::Stopping => Err(Code::LedgerStopping.into()),
@@ -241,24 +236,6 @@ impl<S: Store> Ledger<S> {
         let work = Work::Batch(queued);
         self.queue.send(work).map_err(|_| Code::LedgerStopping)?;
         Ok(Pending { answered, room: Room { _permit: room } })
-    }
-
-    /// A policy record names texts that the ledger holds, of the length it says, or none (KIND-8).
-    async fn policy_held(&self, record: &BatchRecord) -> Result<(), Fault> {
-        let view = record.record.view();
-        let length = view.get("length").and_then(Value::as_u64).unwrap_or(0);
-        if length == 0 {
-            return Ok(());
-        }
-        let digest = view.str("digest").and_then(from_hex_array).ok_or(Code::BlobUnknown)?;
-        let blob = self.shared.store.blob(digest).await.map_err(store_fault)?;
-        let held = blob.ok_or(Code::BlobUnknown.at_field("digest"))?;
-        // Two lengths of four bytes stand before the texts.
-        if held.len() as u64 == length.saturating_add(8) {
-            Ok(())
-        } else {
-            Err(Code::BlobDigest.at_field("length"))
-        }
     }
 
     /// Enqueues and waits.
@@ -390,31 +367,6 @@ impl<S: Store> Ledger<S> {
         Ok(self.shared.peaks(size).await?)
     }
 
-    /// The texts of a policy version that the tenant has a record of.
-    ///
-    /// # Errors
-    ///
-    /// `NOT_FOUND` where it has none, or the texts are held elsewhere; `STORE_FAILED`,
-    /// `STORE_CORRUPT`.
-    pub async fn policy(&self, tenant: &str, digest: Hash) -> Result<Vec<u8>, Refused> {
-        let store = &self.shared.store;
-        let record = store.by_policy(tenant, digest).await.map_err(store_fault)?;
-        let index = record.filter(|index| index.0 < self.head().size.0).ok_or(Code::NotFound)?;
-        // Who registered a digest alone has shown no texts, and is shown nobody's.
-        let record = Stored::read(&**store, index).await?;
-        let length = record.payload.record.view().get("length").and_then(Value::as_u64);
-        if length.is_none_or(|length| length == 0) {
-            return Err(Code::NotFound.into());
-        }
-        let content = store.blob(digest).await.map_err(store_fault)?.ok_or(Code::NotFound)?;
-        // What is stored is not believed to be what it is stored as.
-        if Context::Policy.hash(&[&content]) == digest {
-            Ok(content)
-        } else {
-            Err(Code::StoreCorrupt.at_field("blob").into())
-        }
-    }
-
     /// A page of the records of a tenant that a query asks for: its own, and those of the ledger
     /// that are about it. Derived indexes find them; what is answered was read from the records.
     ///
@@ -468,37 +420,6 @@ impl<S: Store> Ledger<S> {
         if found.is_empty() { Err(Code::NotFound.into()) } else { Ok(found) }
     }
 
-    /// Keeps the texts of a policy under their digest; false where they were there already.
-    ///
-    /// # Errors
-    ///
-    /// `BLOB_OVERSIZED`; `BLOB_DIGEST` where the digest is of other bytes, or the bytes are not two
-    /// texts with their lengths (KIND-8); `LEDGER_STOPPING`, `LEDGER_POISONED`, `STORE_FAILED`,
-    /// `STORE_CORRUPT`.
-    pub async fn put_blob(&self, digest: Hash, bytes: Vec<u8>) -> Result<bool, Refused> {
-        self.ready()?;
-        if bytes.len() > BLOB_BYTES_MAX {
-            return Err(Code::BlobOversized.into());
-        }
-        if Context::Policy.hash(&[&bytes]) != digest || !is_policy(&bytes) {
-            return Err(Code::BlobDigest.into());
-        }
-        self.keep(digest, bytes).await
-    }
-
-    /// Keeps a blob. A write of unknown fate is the sequencer's to look into, since it may be the
-    /// end of all writing.
-    async fn keep(&self, digest: Hash, bytes: Vec<u8>) -> Result<bool, Refused> {
-        let kept = self.shared.store.put_blob(digest, bytes).await;
-        Ok(kept.map_err(|error| {
-            if matches!(error, StoreError::Unknown(_)) {
-                // An error means that the sequencer has ended already.
-                let _ = self.queue.send(Work::Doubt(error.clone()));
-            }
-            store_fault(error)
-        })?)
-    }
-
     /// Takes nothing more, and returns when all that was queued is durable and answered.
     pub async fn stop(&self) {
         self.shared.state.send_if_modified(|state| {
@@ -519,18 +440,4 @@ impl<S: Store> Ledger<S> {
 /// The queue's room in units: what no single batch may ask for more than.
 fn room_units(config: &LogConfig) -> usize {
     (config.queue_bytes_max / ROOM_UNIT).clamp(1, Semaphore::MAX_PERMITS)
-}
-
-/// u32 length, policy text, u32 length, schema text, and nothing after it (KIND-8).
-fn is_policy(bytes: &[u8]) -> bool {
-    let part = |bytes: &'_ [u8]| -> Option<usize> {
-        let (length, rest) = bytes.split_first_chunk::<4>()?;
-        let length = u32::from_be_bytes(*length) as usize;
-        let text = rest.get(..length)?;
-        std::str::from_utf8(text).ok()?;
-        Some(length + 4)
-    };
-    let Some(first) = part(bytes) else { return false };
-    let second = bytes.get(first..).and_then(part);
-    second.is_some_and(|second| first + second == bytes.len())
 }

@@ -25,5 +25,6 @@ mod shared;
 mod signer;
 mod state;
 pub mod store;
+mod texts;
 mod tiles;
 mod work;

@@ -363,19 +363,27 @@ async fn a_policy_names_texts_that_the_ledger_holds() {
     let chain = || owner.chain.clone();
     let outcome = gate.say(&ledger, Kind::Policy, &policy(text.len()), chain()).await;
     assert_eq!(outcome.unwrap_err().fault.code, Code::BlobUnknown);
-    let wrong = ledger.put_blob([1; 32], blob.clone()).await.unwrap_err();
+    let wrong = ledger.put_blob("acme", [1; 32], blob.clone()).await.unwrap_err();
     assert_eq!(wrong.fault.code, Code::BlobDigest);
     let longer = [blob.as_slice(), b"x"].concat();
-    let wrong = ledger.put_blob(Context::Policy.hash(&[&longer]), longer).await.unwrap_err();
+    let of_longer = Context::Policy.hash(&[&longer]);
+    let wrong = ledger.put_blob("acme", of_longer, longer).await.unwrap_err();
     assert_eq!(wrong.fault.code, Code::BlobDigest);
-    assert_eq!(ledger.put_blob(digest, blob.clone()).await, Ok(true));
-    assert_eq!(ledger.put_blob(digest, blob).await, Ok(false));
+    // Another tenant's texts are not this one's: neither to register nor to read (ADR 014).
+    assert_eq!(ledger.put_blob("umbra", digest, blob.clone()).await, Ok(true));
+    let outcome = gate.say(&ledger, Kind::Policy, &policy(text.len()), chain()).await;
+    assert_eq!(outcome.unwrap_err().fault.code, Code::BlobUnknown);
+    assert_eq!(ledger.policy("umbra", digest).await.as_ref(), Ok(&blob));
+    // An external engine's version has no texts here, and opens none.
+    gate.say(&ledger, Kind::Policy, &policy(0), chain()).await.unwrap();
+    assert_eq!(ledger.policy("acme", digest).await.unwrap_err().fault.code, Code::NotFound);
+    assert_eq!(ledger.put_blob("acme", digest, blob.clone()).await, Ok(true));
+    assert_eq!(ledger.put_blob("acme", digest, blob.clone()).await, Ok(false));
+    assert_eq!(ledger.policy("acme", digest).await, Ok(blob));
     let outcome = gate.say(&ledger, Kind::Policy, &policy(text.len() + 1), chain()).await;
     assert_eq!(outcome.unwrap_err().fault.code, Code::BlobDigest);
     let (_, logged) = gate.say(&ledger, Kind::Policy, &policy(text.len()), chain()).await.unwrap();
     assert_eq!(world.verify(&ledger, logged.index.0).await.result, Verdict::Valid);
-    // An external engine's version has no texts here.
-    gate.say(&ledger, Kind::Policy, &policy(0), chain()).await.unwrap();
     // Signed by somebody whose role it isn't.
     let point = world.person("pep", "pia");
     let value = signed(Kind::Policy, policy(0), &point);

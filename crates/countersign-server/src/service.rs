@@ -258,16 +258,17 @@ impl<S: Store> LedgerService for LedgerRpc<S> {
         &self,
         request: Request<v1::PutBlobRequest>,
     ) -> Result<Response<v1::PutBlobResponse>, Status> {
-        Caller::of(request.extensions())?.authorize_own(Rpc::PutBlob)?;
+        let permit = Caller::of(request.extensions())?.authorize_own(Rpc::PutBlob)?;
         let v1::PutBlobRequest { digest, content } = request.into_inner();
         if content.len() > BLOB_BYTES_MAX {
             return Err(Refusal::from(Code::BlobOversized).into());
         }
         let digest = <[u8; 32]>::try_from(digest.as_ref())
             .map_err(|_| faulty(Code::RequestMalformed.at_field("digest")))?;
-        // Whether it was there would tell one tenant what another one keeps.
-        self.ledger.put_blob(digest, content.into()).await.map_err(refusal)?;
-        Ok(Response::new(v1::PutBlobResponse { stored: true }))
+        let tenant = permit.caller().tenant();
+        // New to this tenant: whether another one keeps it is not told.
+        let stored = self.ledger.put_blob(tenant, digest, content.into()).await.map_err(refusal)?;
+        Ok(Response::new(v1::PutBlobResponse { stored }))
     }
 
     async fn query(

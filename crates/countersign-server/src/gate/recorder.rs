@@ -8,7 +8,8 @@
 //!    place. It was never sent, so that it is in the log under no circumstances. A refuse is placed
 //!    then; an approve or supervise, whose caller is gone, is made a refuse in its place; a final
 //!    approve is dropped, and decided again.
-//! 2. **Placed.** The row has its seq and the seed of its salts, and so its root. *Killed here, or
+//! 2. **Placed.** The row has its seq and the seed of its salts, and so its root: by a write of its
+//!    own, or by the one that closed all the records before it, of which each was logged. *Killed here, or
 //!    while it is sent, or after the ledger logged it and before we kept that:* its fate is open.
 //!    The next process sends the same record again: (stream, seq) with the same root is answered
 //!    with the first receipt, so that it is logged once. It keeps its place until an answer came.
@@ -28,6 +29,7 @@
 //! verdict of an action and no second child of a verdict.
 
 mod former;
+mod place;
 mod prepare;
 
 use std::sync::Arc;
@@ -35,13 +37,15 @@ use std::time::Duration;
 
 use countersign_client::{Client, ClientError, Gate, PreparedBatch, RecordOutcome, Retry};
 use countersign_core::codes::Code;
-use countersign_core::encoding::{from_hex_array, hex};
+use countersign_core::encoding::from_hex_array;
 use countersign_core::kinds::Kind;
 use countersign_core::record::FullRecord;
 use countersign_gate::GateCode;
 use countersign_proto::convert::SubmittedRecord;
+use countersign_proto::errors::Refusal;
 use tokio::time::timeout;
 
+use self::place::{keep, place_next, placed};
 use self::prepare::{Ready, prepared};
 use super::closing::{Effect, Logged, close, drop_verdict, reject};
 use super::host::{Killed, Step};
@@ -109,7 +113,7 @@ impl From<ClientError> for Halted {
 
 /// Runs until the drain has started and the outbox is empty, or the ledger does not answer then.
 pub(crate) async fn run(shared: Arc<Shared>, mut drain: Drain) {
-    let mut recorder = Recorder { shared, gate: None };
+    let mut recorder = Recorder { shared, gate: None, next: None };
     let (mut wait, mut failing) = (WAITS.0, Failing::default());
     loop {
         let round = recorder.round().await;
@@ -158,6 +162,23 @@ pub(crate) async fn run(shared: Arc<Shared>, mut drain: Drain) {
 struct Recorder {
     shared: Arc<Shared>,
     gate: Option<Gate>,
+    /// What the last close has placed: it stands first in the outbox.
+    next: Option<Batch>,
+}
+
+/// Records with their places, and sealed.
+type Batch = (Vec<(u64, OutboxRow)>, Arc<PreparedBatch>);
+type Sent = Option<Batch>;
+
+/// What the end of a batch leads to outside the state.
+struct Settled {
+    ended: Vec<(u64, Fate)>,
+    effects: Vec<Effect>,
+    /// The refusal of a record that is welcome at another time.
+    not_now: Option<Refusal>,
+    /// A record of which nothing is settled.
+    open: Option<u64>,
+    next: Sent,
 }
 
 impl Recorder {
@@ -167,6 +188,11 @@ impl Recorder {
             return Err(Halted::State(StateError::Poisoned));
         }
         self.connect().await?;
+        if let Some((rows, batch)) = self.next.take() {
+            self.shared.reached(Step::Placed)?;
+            self.submit(rows, &batch).await?;
+            return Ok(true);
+        }
         let rows = self.shared.state.read(|tx| tables::outbox(tx, 0, ROUND_MAX))?;
         if rows.is_empty() {
             return Ok(false);
@@ -252,29 +278,12 @@ impl Recorder {
                 Ready::Dropped(row) => self.drop_row(number, *row).await?,
             }
         }
-        let fitting = Gate::fitting(&drafts);
-        drafts.truncate(fitting);
-        fit.truncate(fitting);
-        if drafts.is_empty() {
-            return Ok(None);
-        }
-        let gate = self.gate()?;
-        let stream = gate.stream().hex();
-        let batch = gate.prepare(&drafts)?;
-        for (((_, row), submitted), seq) in
-            fit.iter_mut().zip(batch.records()).zip(batch.first_seq()..)
-        {
-            row.values = submitted.record.values().to_vec();
-            let seed = hex(submitted.record.seed());
-            row.place = Some(PlaceRow { stream: stream.clone(), seq, seed });
-        }
-        let rows = fit.clone();
-        let write = move |tx: &redb::WriteTransaction| {
-            rows.iter().try_for_each(|(number, row)| tables::put_outbox(tx, *number, row))
-        };
+        let Some((rows, batch)) = placed(self.gate()?, fit, drafts)? else { return Ok(None) };
+        let kept = rows.clone();
+        let write = move |tx: &redb::WriteTransaction| keep(tx, &kept);
         shared.state.write(write).await?;
         shared.reached(Step::Placed)?;
-        Ok(Some((fit, batch)))
+        Ok(Some((rows, batch)))
     }
 
     /// Sends a batch, and settles what the ledger says of it.
@@ -309,8 +318,11 @@ impl Recorder {
         outcomes: Vec<RecordOutcome>,
     ) -> Result<(), Halted> {
         let shared = Arc::clone(&self.shared);
+        // The stream's end goes along, so that what waits gets its places by the same write.
+        let gate = self.gate.take();
         let write = move |tx: &redb::WriteTransaction| {
-            let mut ended = Vec::with_capacity(rows.len());
+            let count = rows.len();
+            let mut ended = Vec::with_capacity(count);
             let mut effects = Vec::new();
             let (mut not_now, mut open) = (None, None);
             for ((number, row), outcome) in rows.into_iter().zip(outcomes) {
@@ -348,9 +360,18 @@ impl Recorder {
                     }
                 }
             }
-            Ok((ended, effects, not_now, open))
+            let logged = |(_, fate): &(u64, Fate)| matches!(fate, Fate::Logged(_));
+            let next = match &gate {
+                Some(gate) if ended.len() == count && ended.iter().all(logged) => {
+                    place_next(&shared, tx, gate)?
+                }
+                _ => None,
+            };
+            Ok((Settled { ended, effects, not_now, open, next }, gate))
         };
-        let (ended, effects, not_now, open) = self.shared.state.write(write).await?;
+        let (settled, gate) = self.shared.state.write(write).await?;
+        let Settled { ended, effects, not_now, open, next } = settled;
+        (self.gate, self.next) = (gate, next);
         self.shared.reached(Step::Closed)?;
         self.apply(effects)?;
         for (number, fate) in ended {
@@ -410,8 +431,6 @@ impl Recorder {
         Ok(())
     }
 }
-
-type Sent = Option<(Vec<(u64, OutboxRow)>, Arc<PreparedBatch>)>;
 
 /// A record that has its place, as it was first sent.
 fn record_of(row: &OutboxRow, place: &PlaceRow) -> Option<SubmittedRecord> {

@@ -1,0 +1,92 @@
+//! Real processes to measure: an installation of its own, on loopback with mTLS.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+const ORIGIN: &str = "bench.example/gate";
+
+fn text<E: std::fmt::Display>(error: E) -> String {
+    error.to_string()
+}
+
+/// A process that ends with this value.
+pub(crate) struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder that `countersign init` made, and the program that serves it.
+pub(crate) struct House {
+    pub(crate) program: PathBuf,
+    pub(crate) dir: PathBuf,
+}
+
+impl House {
+    /// A new installation in `dir` for the tenant `bench` and its gate `load-1`.
+    pub(crate) fn made(dir: PathBuf) -> Result<Self, String> {
+        let program = std::env::current_exe().map_err(text)?.with_file_name("countersign");
+        let house = Self { program, dir };
+        let folder = house.path("")?;
+        let folder = folder.trim_end_matches('/');
+        house.run(&[
+            "init", "--dir", folder, "--origin", ORIGIN, "--tenant", "bench", "--gate", "load-1",
+        ])?;
+        Ok(house)
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<(), String> {
+        let status = Command::new(&self.program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .map_err(text)?;
+        if status.success() { Ok(()) } else { Err(format!("countersign {arguments:?}: {status}")) }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Result<String, String> {
+        let path = self.dir.join(name);
+        path.to_str().map(str::to_owned).ok_or_else(|| "a path is no UTF-8".to_owned())
+    }
+
+    /// Starts a service and gives its gRPC address.
+    pub(crate) async fn start(
+        &self,
+        what: &str,
+        more: &[&str],
+    ) -> Result<(Process, String), String> {
+        let ready = self.dir.join(format!("{what}.ready"));
+        let child = Command::new(&self.program)
+            .arg(what)
+            .arg("--dir")
+            .arg(&self.dir)
+            .args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(more)
+            .arg("--ready-file")
+            .arg(&ready)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(text)?;
+        let process = Process(child);
+        for _ in 0..600 {
+            if let Ok(found) = std::fs::read_to_string(&ready) {
+                let found: Value = serde_json::from_str(&found).map_err(text)?;
+                let grpc = found.get("grpc").and_then(Value::as_str);
+                let grpc = grpc.ok_or("the ready file names no port")?.to_owned();
+                return Ok((process, grpc));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(format!("countersign {what} was not ready within 30 s"))
+    }
+}

@@ -81,7 +81,8 @@ enum Command {
     Replay {
         /// The evidence files.
         files: Vec<PathBuf>,
-        /// Folder of a policy version (*.cedar and one *.cedarschema), or of folders of versions.
+        /// Folder of a policy version (*.cedar and one *.cedarschema), of folders of versions, or
+        /// a pack's folder policies.
         #[arg(long)]
         policies: PathBuf,
         /// The trust file: the only thing that is believed. Without it nothing is ever VALID.

@@ -39,8 +39,7 @@ fn verify(dir: &Path, trust: Option<&Trust>) -> Result<PackReport, String> {
     let bytes = match read(dir, MANIFEST, MANIFEST_BYTES_MAX)? {
         Found::Bytes(bytes) => bytes,
         Found::Absent | Found::NotAFile => {
-            let path = escaped(&dir.join(MANIFEST).display().to_string());
-            return Err(format!("{path} is no plain file. Name the folder of a pack."));
+            return Err(no_pack(dir));
         }
     };
     let manifest = match Manifest::parse(&bytes) {
@@ -55,7 +54,13 @@ fn verify(dir: &Path, trust: Option<&Trust>) -> Result<PackReport, String> {
     while let Some(want) = check.want() {
         let found = match want {
             Want::File(file) => read(dir, &file.to_string(), file.cap())?,
-            Want::Entries(count) => entries.next(dir, count)?,
+            Want::Entries(count) => {
+                if let Some(length) = entries.begin(dir)? {
+                    check.entries_length(length);
+                    continue;
+                }
+                entries.next(dir, count)?
+            }
         };
         check.give(match &found {
             Found::Bytes(bytes) => Given::Bytes(bytes),
@@ -66,6 +71,18 @@ fn verify(dir: &Path, trust: Option<&Trust>) -> Result<PackReport, String> {
     }
     progress.end();
     Ok(check.finish())
+}
+
+/// Why there is no pack at this path.
+fn no_pack(dir: &Path) -> String {
+    let path = escaped(&dir.display().to_string());
+    let what = match std::fs::metadata(dir) {
+        Ok(found) if !found.is_dir() => "is no folder",
+        Ok(_) => "holds no manifest.json, and so is no pack",
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "does not exist",
+        Err(_) => "can't be read",
+    };
+    format!("{path} {what}. Name the folder of a pack.")
 }
 
 /// Names what is in the folder and is not listed, or is no plain file. Enough of them is enough.
@@ -183,6 +200,18 @@ fn read(dir: &Path, name: &str, cap: usize) -> Result<Found, String> {
 struct Entries(Option<File>);
 
 impl Entries {
+    /// Opens the file, where this was not done before, and says how long it is.
+    fn begin(&mut self, dir: &Path) -> Result<Option<u64>, String> {
+        let name = PackFile::Entries.to_string();
+        if self.0.is_some() {
+            return Ok(None);
+        }
+        let Ok(file) = open(dir, &name)? else { return Ok(None) };
+        let length = file.metadata().map_err(|error| unread(dir, &name, &error))?.len();
+        self.0 = Some(file);
+        Ok(Some(length))
+    }
+
     fn next(&mut self, dir: &Path, count: usize) -> Result<Found, String> {
         let name = PackFile::Entries.to_string();
         let file = match &mut self.0 {

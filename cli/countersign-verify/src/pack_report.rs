@@ -3,10 +3,13 @@
 
 use std::path::Path;
 
+use countersign_core::codes::Code;
 use countersign_core::disclose::unchecked_without;
 use countersign_core::encoding::{Micros, escaped, hex};
 use countersign_core::kinds::Kind;
-use countersign_core::pack::{Asked, Complete, Counts, Gap, PackFinding, PackReport, Weight};
+use countersign_core::pack::{
+    Asked, Complete, Counts, Gap, GateKey, PackFinding, PackReport, Weight, time_text,
+};
 use countersign_core::verify::Verdict;
 use serde_json::{Value, json};
 
@@ -14,8 +17,10 @@ use crate::Output;
 
 /// Runs of indexes that a sentence lists; JSON has them all.
 const INDEXES_MAX: usize = 40;
-/// Findings that are printed for people; JSON has more.
+/// Silences that are printed for people; JSON has more.
 const PRINTED_MAX: usize = 50;
+/// Findings of one code that are printed for people, before the rest of them is counted.
+const OF_A_CODE_MAX: u64 = 3;
 
 /// Prints plain sentences; the last line is the result.
 pub(crate) fn print_human(dir: &Path, report: &PackReport) {
@@ -23,13 +28,8 @@ pub(crate) fn print_human(dir: &Path, report: &PackReport) {
     for sentence in report.statement(INDEXES_MAX) {
         say!("  {}", escaped(&sentence));
     }
-    for finding in report.findings.iter().take(PRINTED_MAX) {
-        say!("  {}", finding_sentence(finding));
-    }
-    let found: u64 = report.counts.iter().sum();
-    let left = found.saturating_sub(report.findings.len().min(PRINTED_MAX) as u64);
-    if left > 0 {
-        say!("  {left} more findings; --output json lists the first thousand of each kind.");
+    for line in findings(report) {
+        say!("  {line}");
     }
     if !report.witnesses.is_empty() {
         say!("  Witnessed by {}.", escaped(&report.witnesses.join(", ")));
@@ -43,8 +43,8 @@ pub(crate) fn print_human(dir: &Path, report: &PackReport) {
             gap.interval_s,
             gap.stream.hex(),
             gap.after,
-            gap.from.format(),
-            gap.to.format()
+            time_text(gap.from),
+            time_text(gap.to)
         );
     }
     for limit in report.limits() {
@@ -53,26 +53,68 @@ pub(crate) fn print_human(dir: &Path, report: &PackReport) {
     say!("RESULT {}{}", report.result.as_str(), reason(report));
 }
 
-/// What stands behind the result: the deciding finding's code and place, or the warnings' codes.
+/// What stands behind the result: the deciding finding's code and place, and the warnings' codes
+/// with the number of each.
 fn reason(report: &PackReport) -> String {
-    if let Some(finding) = report.decisive() {
+    let decisive = report.decisive().map(|finding| {
         let step = finding.step.map_or_else(String::new, |step| format!(" step {step}"));
         let file = finding.place.file.as_ref().map(|file| format!(" {}", escaped(file)));
-        return format!("{step} {}{}", finding.fault.code.as_str(), file.unwrap_or_default());
+        format!("{step} {}{}", finding.fault.code.as_str(), file.unwrap_or_default())
+    });
+    let warnings = report.by_code.iter().filter(|((weight, _), _)| *weight == Weight::Warning);
+    let warnings: Vec<String> =
+        warnings.map(|((_, code), count)| format!("{} ({count})", code.as_str())).collect();
+    let mut said = decisive.unwrap_or_default();
+    if !warnings.is_empty() {
+        said.push_str(" with warning ");
+        said.push_str(&warnings.join(", "));
     }
-    let [.., warnings] = report.counts;
-    match report.findings.first() {
-        Some(warning) => format!(" with warning {} ({warnings})", warning.fault.code.as_str()),
-        None => String::new(),
+    said
+}
+
+/// The findings, code by code in the order in which each was found first: the first few in full, and
+/// how many more there are. A flood of one kind hides no other.
+fn findings(report: &PackReport) -> Vec<String> {
+    let mut codes: Vec<(Weight, Code)> = Vec::new();
+    for finding in &report.findings {
+        let key = (finding.weight, finding.fault.code);
+        if !codes.contains(&key) {
+            codes.push(key);
+        }
+    }
+    let mut lines = Vec::new();
+    for key in codes {
+        let of_code = report.findings.iter().filter(|f| (f.weight, f.fault.code) == key);
+        lines.extend(of_code.zip(0..OF_A_CODE_MAX).map(|(finding, _)| finding_sentence(finding)));
+        let found = report.by_code.get(&key).copied().unwrap_or_default();
+        let (what, code) = (weight_word(key.0), key.1.as_str());
+        if let Some(more @ 1..) = found.checked_sub(OF_A_CODE_MAX) {
+            lines.push(format!(
+                "{what}: {code} {more} times more, {found} in all; --output json lists the first \
+                 thousand findings of each weight."
+            ));
+        }
+    }
+    // A code that was found only after a thousand others of its weight.
+    let unlisted = report.by_code.iter().filter(|((weight, code), _)| {
+        !report.findings.iter().any(|f| (f.weight, f.fault.code) == (*weight, *code))
+    });
+    lines.extend(unlisted.map(|((weight, code), count)| {
+        format!("{}: {} {count} times, which no list has.", weight_word(*weight), code.as_str())
+    }));
+    lines
+}
+
+fn weight_word(weight: Weight) -> &'static str {
+    match weight {
+        Weight::Fault => "Fault",
+        Weight::Doubt => "Not certain",
+        Weight::Warning => "Warning",
     }
 }
 
 fn finding_sentence(finding: &PackFinding) -> String {
-    let what = match finding.weight {
-        Weight::Fault => "Fault",
-        Weight::Doubt => "Not certain",
-        Weight::Warning => "Warning",
-    };
+    let what = weight_word(finding.weight);
     let place = &finding.place;
     let parts = [
         place.file.as_ref().map(|file| escaped(file)),
@@ -132,6 +174,9 @@ fn report_json(dir: &Path, report: &PackReport, code: Option<&str>) -> Value {
         "limits": report.limits(),
         "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
         "counts": { "faults": faults, "doubts": doubts, "warnings": warnings },
+        "codes": report.by_code.iter().map(|((weight, code), count)| json!({
+            "weight": weight.as_str(), "code": code.as_str(), "count": count,
+        })).collect::<Vec<_>>(),
         "records": counts(&report.records),
         // PACK-32: what an invalid pack claims is not repeated.
         "complete": report
@@ -185,12 +230,10 @@ fn counts(counts: &Counts) -> Value {
 
 fn complete(complete: &Complete) -> Value {
     let claims = &complete.claims;
-    let keys = claims.keys.iter();
-    let keys = keys.map(|k| json!({ "tenant": k.tenant, "gate": k.gate, "key": hex(&k.key) }));
     let unclaimed = complete.unclaimed.iter();
     let unclaimed = unclaimed.map(|(gate, key)| json!({ "gate": gate, "key": hex(key) }));
     json!({
-        "keys": keys.collect::<Vec<_>>(),
+        "keys": claims.keys.iter().map(key).collect::<Vec<_>>(),
         "from": claims.from.0,
         "to": claims.to.0,
         "head_seconds": complete.head_seconds,
@@ -199,18 +242,24 @@ fn complete(complete: &Complete) -> Value {
         "voids": complete.voids,
         "diverged": complete.diverged,
         "matching": complete.matching,
+        "untold": complete.untold,
         "erased": complete.erased,
         "streams": complete.streams,
         "unbounded": complete.unbounded,
         "gaps": complete.gaps.iter().map(gap).collect::<Vec<_>>(),
+        "unseen": complete.unseen.iter().map(key).collect::<Vec<_>>(),
         "unclaimed": unclaimed.collect::<Vec<_>>(),
         "openings_unshown": complete.openings_unshown,
     })
 }
 
+fn key(key: &GateKey) -> Value {
+    json!({ "tenant": key.tenant, "gate": key.gate, "key": hex(&key.key) })
+}
+
 fn gap(gap: &Gap) -> Value {
     json!({
-        "stream": gap.stream.hex(), "after": gap.after, "from": gap.from.format(),
-        "to": gap.to.format(), "interval_s": gap.interval_s,
+        "stream": gap.stream.hex(), "after": gap.after, "from": time_text(gap.from),
+        "to": time_text(gap.to), "interval_s": gap.interval_s,
     })
 }

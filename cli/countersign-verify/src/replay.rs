@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_core::encoding::{escaped, hex};
-use countersign_core::hash::RecordRoot;
+use countersign_core::encoding::{escaped, from_hex_array, hex};
+use countersign_core::hash::{Context, RecordRoot};
 use countersign_core::kinds::Kind;
 use countersign_core::record::View;
 use countersign_core::trust::Trust;
@@ -21,6 +21,8 @@ use crate::{Exit, Output};
 
 /// Bytes that one file of a policy set may have: as much as the whole set (POL-6).
 const FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a version in one file, as packs hold them: two texts and their lengths (PACK-2).
+const BLOB_BYTES_MAX: usize = 4 * 1024 * 1024 + 8;
 
 /// Verifies files, makes their verdicts again, and prints both.
 pub(crate) fn run(
@@ -38,8 +40,7 @@ pub(crate) fn run(
     };
     let (reports, verified) = crate::verify_all(files, trust);
     let made: Vec<Made> = reports.iter().map(|report| Made::of(report, &versions)).collect();
-    let exits = made.iter().map(Made::exit).chain([verified]);
-    let worst = exits.max_by_key(|exit| exit.rank()).unwrap_or(Exit::Indeterminate);
+    let worst = worst(&made, verified);
     match output {
         Output::Human => print_human(&reports, &made, verified, worst),
         Output::Json => print_json(&reports, &made, worst),
@@ -47,10 +48,20 @@ pub(crate) fn run(
     worst
 }
 
+/// What evidence and replay come to together. Files without a verdict count for nothing; where there
+/// is no other, nothing was made again, and that is never success.
+fn worst(made: &[Made], verified: Exit) -> Exit {
+    let again = made.iter().filter_map(Made::exit).max_by_key(|exit| exit.rank());
+    let again = again.unwrap_or(Exit::Indeterminate);
+    if verified.rank() > again.rank() { verified } else { again }
+}
+
 /// What came of one file.
 enum Made {
     /// Its evidence is no proof, so that there is nothing to make again.
     NotProved,
+    /// It is proved, and a record of another kind: there is no verdict in it.
+    NotAVerdict(Kind),
     /// It was made again, or could not be; with the fields that were withheld and so not compared.
     Again(Replay, Vec<&'static str>),
 }
@@ -63,15 +74,22 @@ impl Made {
         let Some((view, policy)) = view.and_then(|view| Some((view, pick(view, versions)?))) else {
             return Self::NotProved;
         };
+        if view.kind() != Kind::Verdict {
+            return Self::NotAVerdict(view.kind());
+        }
         let approvals: Vec<(RecordRoot, &View)> = report.map_or_else(Vec::new, approvals);
         Self::Again(replay(view, &approvals, policy), not_compared(view).collect())
     }
 
-    fn exit(&self) -> Exit {
+    /// What it makes of the result; nothing, where there is no verdict.
+    fn exit(&self) -> Option<Exit> {
         match self {
-            Self::Again(Replay::Same, _) => Exit::Valid,
-            Self::Again(Replay::Different { .. } | Replay::Contradicted { .. }, _) => Exit::Invalid,
-            Self::NotProved | Self::Again(..) => Exit::Indeterminate,
+            Self::NotAVerdict(_) => None,
+            Self::Again(Replay::Same, _) => Some(Exit::Valid),
+            Self::Again(Replay::Different { .. } | Replay::Contradicted { .. }, _) => {
+                Some(Exit::Invalid)
+            }
+            Self::NotProved | Self::Again(..) => Some(Exit::Indeterminate),
         }
     }
 
@@ -79,6 +97,7 @@ impl Made {
     fn word(&self) -> &'static str {
         match self {
             Self::NotProved => "NOT_PROVED",
+            Self::NotAVerdict(_) => "NOT_A_VERDICT",
             Self::Again(Replay::Same, _) => "SAME",
             Self::Again(Replay::Different { .. }, _) => "DIFFERENT",
             Self::Again(Replay::Contradicted { .. }, _) => "CONTRADICTED",
@@ -94,6 +113,9 @@ impl Made {
         match self {
             Self::NotProved => {
                 "the evidence does not prove the record, so nothing is made again.".into()
+            }
+            Self::NotAVerdict(kind) => {
+                format!("it is a record of kind {}: no policy made it.", kind.as_str())
             }
             Self::Again(Replay::Same, withheld) if withheld.is_empty() => {
                 "the policy gives the same outcome for the same reasons again, and the record's \
@@ -130,10 +152,9 @@ impl Made {
                 "no policy made this verdict: the gate refused of its own accord, {}.",
                 escaped(code)
             ),
-            Self::Again(Replay::Withheld { name }, _) => format!(
-                "the field {name} is withheld, or the record is no verdict. Ask for a file that \
-                 shows it."
-            ),
+            Self::Again(Replay::Withheld { name }, _) => {
+                format!("the field {name} is withheld. Ask for a file that shows it.")
+            }
         }
     }
 
@@ -145,7 +166,7 @@ impl Made {
         let (member, withheld): (Option<&str>, &[&str]) = match self {
             Self::Again(Replay::Contradicted { member }, withheld) => (Some(member), withheld),
             Self::Again(_, withheld) => (None, withheld),
-            Self::NotProved => (None, &[]),
+            Self::NotProved | Self::NotAVerdict(_) => (None, &[]),
         };
         json!({
             "result": self.word(),
@@ -182,12 +203,18 @@ fn print_human(reports: &[FileReport], made: &[Made], verified: Exit, worst: Exi
     for (report, made) in reports.iter().zip(made) {
         say!("{}: replay {}: {}", escaped(report.path()), made.word(), made.said());
     }
-    // The evidence's own fault is named first: a replay rests on it.
-    let decisive = made.iter().find(|made| made.exit() == worst).filter(|_| verified != worst);
-    match decisive {
-        Some(made) => say!("RESULT {} REPLAY_{}", report::result_text(worst), made.word()),
-        None => report::print_result(reports, worst),
+    let others = made.iter().filter(|made| made.exit().is_none()).count();
+    if others > 0 {
+        say!("{others} of {} files hold no verdict, and were only verified.", made.len());
     }
+    // The evidence's own fault is named first: a replay rests on it.
+    if verified == worst {
+        report::print_result(reports, worst);
+        return;
+    }
+    let decisive = made.iter().find(|made| made.exit() == Some(worst)).or(made.first());
+    let word = decisive.map_or("NOT_A_VERDICT", Made::word);
+    say!("RESULT {} REPLAY_{word}", report::result_text(worst));
 }
 
 /// The report of `evidence`, each file with a member `replay` besides, and nothing after it.
@@ -200,26 +227,68 @@ fn print_json(reports: &[FileReport], made: &[Made], worst: Exit) {
         file
     });
     let files: Vec<Value> = files.collect();
-    say!("{}", json!({ "result": report::result_text(worst), "files": files }));
+    let others = made.iter().filter(|made| made.exit().is_none()).count();
+    say!(
+        "{}",
+        json!({
+            "result": report::result_text(worst), "not_verdicts": others, "files": files,
+        })
+    );
 }
 
 type Unusable = (Exit, String);
 
-/// The versions of a folder: itself, or each of the folders in it that holds a schema.
+/// The versions of a folder: itself, or each of the folders in it that holds a schema, and each of
+/// the files in it that holds a version as packs do, under its digest.
 fn versions(folder: &Path) -> Result<Vec<Policy>, Unusable> {
     if let Some(version) = version(folder)? {
         return Ok(vec![version]);
     }
     let mut versions = Vec::new();
-    for path in entries(folder)?.iter().filter(|path| path.is_dir()) {
-        versions.extend(version(path)?);
+    for path in entries(folder)? {
+        let found = if path.is_dir() { version(&path)? } else { packed(&path)? };
+        versions.extend(found);
     }
     if versions.is_empty() {
         let name = escaped(&folder.display().to_string());
-        let what = "holds no policy version: no *.cedarschema is in it, nor in a folder of it.";
+        let what = "holds no policy version that can be used: no *.cedarschema is in it, nor in a \
+                    folder of it, nor a version under its digest, as packs hold them.";
         return Err((Exit::Usage, format!("{name} {what} Name the folder of one.")));
     }
     Ok(versions)
+}
+
+/// The version in one file that is named by its digest, as in a pack's `policies`; `None` where the
+/// name is no digest, or the texts are not for this engine, which is said and no fault: a pack holds
+/// what its verdicts name, whoever decides by it.
+fn packed(path: &Path) -> Result<Option<Policy>, Unusable> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let Some(digest) = name.and_then(from_hex_array::<32>) else { return Ok(None) };
+    let shown = escaped(&path.display().to_string());
+    let bytes = read_capped(path, BLOB_BYTES_MAX);
+    let bytes = bytes.map_err(|problem| (Exit::Io, problem.to_string()))?;
+    if Context::Policy.hash(&[&bytes]) != digest {
+        let what = "is not what its name says: its digest is another.";
+        return Err((Exit::Usage, format!("{shown} {what} Take it from the pack again.")));
+    }
+    let loaded = texts(&bytes).and_then(|(policy, schema)| Policy::load(policy, schema).ok());
+    if loaded.is_none() {
+        eprintln!(
+            "countersign-verify: {shown} is no policy version of {ENGINE}, so its verdicts can't \
+             be made again. Verify them with the engine that they name."
+        );
+    }
+    Ok(loaded)
+}
+
+/// Policy and schema: each a length and a text, and nothing behind them (KIND-8).
+fn texts(bytes: &[u8]) -> Option<(&str, &str)> {
+    let length = |bytes: &[u8]| {
+        bytes.first_chunk().and_then(|length| usize::try_from(u32::from_be_bytes(*length)).ok())
+    };
+    let (policy, rest) = bytes.get(4..)?.split_at_checked(length(bytes)?)?;
+    let schema = rest.get(4..).filter(|schema| length(rest) == Some(schema.len()))?;
+    Some((std::str::from_utf8(policy).ok()?, std::str::from_utf8(schema).ok()?))
 }
 
 /// The version that the files of a folder make; `None` where there is no schema among them.

@@ -3,6 +3,7 @@
 use countersign_core::disclose::unchecked_without;
 use countersign_core::encoding::{b64, escaped};
 use countersign_core::kinds::Kind;
+use countersign_core::pack::time_text;
 use countersign_core::record::View;
 use countersign_core::stream::StreamId;
 use countersign_core::verify::{Facts, Report, Verdict};
@@ -168,7 +169,7 @@ fn sentence(facts: &Facts) -> Option<String> {
     };
     Some(format!(
         "{what} at {recorded}; sealed by {sealed_by}; logged at {}; in log {} at index {} of {}.",
-        entry.logged_at.format(),
+        time_text(entry.logged_at),
         escaped(&facts.origin),
         facts.index,
         facts.size

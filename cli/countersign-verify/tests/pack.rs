@@ -10,6 +10,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use countersign_core::disclose::Selection;
+use countersign_core::evidence::Evidence;
+use countersign_core::hash::sha256;
+use countersign_core::pack::{Manifest, PackFile};
+use countersign_core::query::{Field, Filter, Query};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -74,6 +79,7 @@ fn a_whole_pack_is_valid_and_says_what_it_proves() {
         "actor of a verdict is withheld, so that the action digest is the action's",
         "Limit: Gate prod-2 of the same tenant opened a stream",
         "Limit: What refers to records before index 5",
+        "Limit: README.txt: for people.",
     ] {
         assert!(text.contains(part), "{part:?} is missing:\n{text}");
     }
@@ -229,8 +235,72 @@ fn a_folder_of_many_strangers_ends_soon() {
     for at in 0..3_000 {
         std::fs::write(dir.path().join(format!("heads/{at}")), "").unwrap();
     }
+    // A flood of one kind is counted, and hides nothing else.
+    std::fs::remove_file(dir.path().join(REFUSAL)).unwrap();
+    let text = String::from_utf8(run(dir.path(), TRUST).stdout).unwrap();
+    assert_eq!(text.matches("PACK_UNLISTED").count(), 5, "three, the rest, the last line: {text}");
+    assert!(text.contains("Fault: PACK_UNLISTED 997 times more, 1000 in all;"), "{text}");
+    assert!(text.contains("Fault: PACK_FILE_MISSING 1 times, which no list has."), "{text}");
     let output = run(dir.path(), &[TRUST, &["--output", "json"]].concat());
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &report["code"]), (Some(1), &"PACK_UNLISTED".into()));
-    assert_eq!(report["counts"]["faults"], 1_000, "enough of them is enough");
+    assert_eq!(report["counts"]["faults"], 1_001, "enough of them is enough");
+    let codes = report["codes"].as_array().unwrap();
+    let missing = codes.iter().find(|code| code["code"] == "PACK_FILE_MISSING").unwrap();
+    assert_eq!((&missing["weight"], &missing["count"]), (&"fault".into(), &1.into()));
+}
+
+#[test]
+fn what_is_no_pack_is_said_to_be_none() {
+    let said = |dir: &Path| String::from_utf8(run(dir, TRUST).stderr).unwrap();
+    let dir = copy();
+    assert!(said(&dir.path().join("absent")).contains("absent does not exist."));
+    assert!(said(&dir.path().join("manifest.json")).contains("manifest.json is no folder."));
+    std::fs::remove_file(dir.path().join("manifest.json")).unwrap();
+    let text = said(dir.path());
+    assert!(text.contains("holds no manifest.json, and so is no pack."), "{text}");
+}
+
+/// Terabytes of entries that take no room on the disk are not read: their length tells.
+#[test]
+fn entries_of_another_length_are_not_read() {
+    let dir = copy();
+    let path = dir.path().join("entries.bin");
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(1 << 42).unwrap();
+    let expected = "RESULT INVALID PACK_ENTRIES_LENGTH entries.bin".to_owned();
+    assert_eq!(said(&run(dir.path(), TRUST)), (1, expected.clone()));
+    // Nor is one that is too short: its length is asked for before a byte is read.
+    file.set_len(66).unwrap();
+    assert_eq!(said(&run(dir.path(), TRUST)), (1, expected));
+}
+
+/// What a VALID pack can't tell stands in the last line: a record that may have been asked for, and
+/// a promise that is withheld.
+#[test]
+fn warnings_are_printed_and_counted_in_the_last_line() {
+    let dir = copy();
+    let path = |name: &str| dir.path().join(name);
+    let heartbeat = PackFile::Evidence(17);
+    let bytes = std::fs::read(path(&heartbeat.to_string())).unwrap();
+    let evidence = Evidence::parse(&bytes).unwrap();
+    let less = evidence.withhold(&Selection::Withhold(&["detail"])).unwrap().to_bytes();
+    std::fs::write(path(&heartbeat.to_string()), &less).unwrap();
+    let mut manifest = Manifest::parse(&std::fs::read(path("manifest.json")).unwrap()).unwrap();
+    manifest.files.insert(heartbeat, sha256(&less));
+    let filter = |field, value| Filter::new(field, value).unwrap();
+    let filters = vec![filter(Field::Actor, "infra-agent-7"), filter(Field::Outcome, "refuse")];
+    manifest.asked.query = Query::new(filters, None, None).unwrap();
+    std::fs::write(path("manifest.json"), manifest.to_bytes()).unwrap();
+    let output = run(dir.path(), TRUST);
+    let last = "RESULT VALID with warning PACK_MATCH_WITHHELD (1), GATE_PROMISE_WITHHELD (1)";
+    assert_eq!(said(&output), (0, last.to_owned()));
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "What was asked for matches at least: 16. Of 1 record more this can't be told",
+        "Warning, index 6, stream ",
+        "Warning, index 17, stream ",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing:\n{text}");
+    }
 }

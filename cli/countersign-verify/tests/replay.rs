@@ -41,7 +41,7 @@ fn the_last_line_is_the_result_of_evidence_and_replay() {
             1,
             "RESULT INVALID step 3 SEAL_SIGNATURE",
         ),
-        (&["human-approval.evidence"], 3, "RESULT INDETERMINATE REPLAY_WITHHELD"),
+        (&["stream-opened.evidence"], 3, "RESULT INDETERMINATE REPLAY_NOT_A_VERDICT"),
         (&["absent.evidence"], 4, "RESULT INDETERMINATE"),
         (&[], 3, "RESULT INDETERMINATE"),
     ] {

@@ -116,6 +116,7 @@ registry! {
     SupportingNested "SUPPORTING_NESTED" "Supporting evidence has supporting evidence of its own, or there is too much of it." "Put what the record rests on directly into its supporting list.";
     SupportingDuplicate "SUPPORTING_DUPLICATE" "One record stands twice in the supporting evidence." "Give each supporting record once.";
     SupportingInvalid "SUPPORTING_INVALID" "A supporting record is invalid." "See its own finding.";
+    SupportingUnrelated "SUPPORTING_UNRELATED" "The supporting evidence holds a record that this one does not rest on." "Remove it: only the parent verdict, the approvals, and the records that this one names stand there.";
     SupportingAbsent "SUPPORTING_ABSENT" "A record that this one rests on is not in the file." "Ask the ledger for the evidence again; it packs what a record rests on.";
     NeverWithheld "NEVER_WITHHELD" "The file withholds a field that is never withheld." "Ask for a file that shows it; until then nothing is certain.";
     NoTrust "NO_TRUST" "No trust file was given, and a key found inside the evidence proves nothing." "Give --trust with keys that you had from elsewhere.";
@@ -260,9 +261,12 @@ registry! {
     PackEntriesRoot "PACK_ENTRIES_ROOT" "Peaks and entries do not lead to the root of the head that the range ends at." "An entry was left out, added or changed; ask for the pack again.";
     PackEntryDiffers "PACK_ENTRY_DIFFERS" "A record's entry is not the one that the log has at its index." "The record is not what the log holds there; treat it as never logged.";
     PackRecordWithheld "PACK_RECORD_WITHHELD" "The log has an entry of a claimed key, and the pack has no evidence for it." "A record was held back: ask for a pack that has it.";
+    PackKeyUnseen "PACK_KEY_UNSEEN" "A claimed key has no record in the range, and nothing in the pack shows that a stream was ever opened with it." "Check the key. If it is right, ask for the pack with the opening of its stream; of a key that nobody used, no refusals says nothing.";
+    PackMatchWithheld "PACK_MATCH_WITHHELD" "Whether a record is one of those that were asked for can't be told: the value that would tell is withheld or erased." "Ask for a pack that shows it; what was erased nobody can tell any more.";
     PackEntryUnread "PACK_ENTRY_UNREAD" "An entry is of a version or kind that this program does not know, so whose it is can't be said." "Use a newer version of this program.";
     PackEmpty "PACK_EMPTY" "The pack holds no evidence and claims nothing, so nothing was verified." "Ask for a pack of what you want to know, or a complete one.";
     GateSilent "GATE_SILENT" "A gate was silent at the pack's end for longer than the interval of its heartbeats." "Find out whether the gate was stopped, cut off, or had its records held back.";
+    GatePromiseWithheld "GATE_PROMISE_WITHHELD" "A notice by which a gate may have promised to be heard is withheld in part, so whether the gate fell silent after it can't be told." "Ask for a pack that shows the notice's about and detail.";
     WithholdNever "WITHHOLD_NEVER" "This name is never withheld: without it the record could not be placed." "Leave it out of what is to be withheld.";
     WithholdUnknown "WITHHOLD_UNKNOWN" "No record in the file has a field of this name, or shows it." "Use the names in spec/kinds.md.";
 

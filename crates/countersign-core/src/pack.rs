@@ -6,6 +6,7 @@
 //! ends in a [`PackReport`]. Of each record it keeps a few hundred bytes and never the record.
 
 mod check;
+mod erasures;
 mod heads;
 mod manifest;
 mod path;
@@ -13,6 +14,7 @@ mod range;
 mod records;
 mod report;
 mod streams;
+mod words;
 
 pub use check::{Given, PackCheck, Want};
 pub use manifest::{
@@ -20,3 +22,4 @@ pub use manifest::{
 };
 pub use path::PackFile;
 pub use report::{Complete, Counts, FINDINGS_MAX, Gap, PackFinding, PackReport, Place, Weight};
+pub use words::time_text;

@@ -4,6 +4,7 @@
 //! - [`host::ManualHost`]: a machine whose time stands still and whose random bytes repeat.
 //! - [`contract::run`]: the port's contract as one suite, for every implementer.
 //! - [`checker::check_whole_log`]: reads a whole log again and names what is wrong with it.
+//! - [`liar::Liar`]: takes over an honest log and lies about it, with every signature in place.
 //! - [`scribe::Scribe`]: makes valid commits of any number, signed and with full tiles.
 //!
 //! What is absent: the machine's clock and random source. A seed makes every run again.
@@ -12,6 +13,7 @@ pub mod checker;
 pub mod contract;
 pub mod faults;
 pub mod host;
+pub mod liar;
 pub mod memory;
 pub mod rng;
 pub mod scribe;

@@ -104,7 +104,7 @@ fn came_to(file: &FileReport, versions: &[Policy]) -> (&'static str, Exit) {
     let made = Made::of(file, versions);
     assert!(made.said().ends_with('.'), "{}", made.said());
     assert_eq!(made.json()["result"], made.word());
-    (made.word(), made.exit())
+    (made.word(), made.exit().unwrap())
 }
 
 /// POL-10.
@@ -191,6 +191,14 @@ fn what_cannot_be_made_again_is_never_valid() {
     let facts = honest.report().unwrap().facts.clone();
     let forged = FileReport::verified("a".to_owned(), report(Verdict::Invalid, facts));
     assert_eq!(came_to(&forged, &[policy()]), ("NOT_PROVED", Exit::Indeterminate));
+    // A withheld field is one thing, another kind of record another.
+    let mut disclosed = record(&decided, &policy(), |_| {}).disclose();
+    let at = Kind::Verdict.fields().iter().position(|field| field.name == "context").unwrap();
+    *disclosed.fields.get_mut(at).unwrap() = Field::Withheld([0; 32]);
+    let view = Some(disclosed.view(Kind::Verdict).unwrap());
+    let facts = Read { view, ..Read::default() };
+    let part = FileReport::verified("a".to_owned(), report(Verdict::Valid, facts));
+    assert_eq!(came_to(&part, &[policy()]), ("WITHHELD", Exit::Indeterminate));
     let unread = FileReport::unread("a".to_owned(), "gone".to_owned());
     assert_eq!(came_to(&unread, &[policy()]), ("NOT_PROVED", Exit::Indeterminate));
 }
@@ -215,4 +223,61 @@ fn a_folder_is_a_version_or_holds_some() {
     let (exit, said) = versions(folder.path()).unwrap_err();
     assert!(exit == Exit::Usage && said.contains("POL-1"), "{said}");
     assert!(versions(&folder.path().join("4")).is_err_and(|(exit, _)| exit == Exit::Io));
+}
+
+/// A pack's `policies`: one file a version, named by its digest (PACK-2).
+#[test]
+fn a_packs_folder_of_policies_is_one_of_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let blob = |policy: &str, schema: &str| {
+        let length = |text: &str| u32::try_from(text.len()).unwrap().to_be_bytes();
+        [&length(policy)[..], policy.as_bytes(), &length(schema), schema.as_bytes()].concat()
+    };
+    let put = |bytes: &[u8]| {
+        let digest = hex(&Context::Policy.hash(&[bytes]));
+        std::fs::write(folder.path().join(&digest), bytes).unwrap();
+        digest
+    };
+    // What another engine decides by is no version of ours, and no fault.
+    let foreign = put(&blob("", ""));
+    put(b"none");
+    assert!(versions(folder.path()).is_err_and(|(exit, _)| exit == Exit::Usage), "none is ours");
+    let ours = put(&blob(pack().policy, pack().schema));
+    put(&blob(reworded().policy_text(), pack().schema));
+    let found: Vec<String> =
+        versions(folder.path()).unwrap().iter().map(|version| hex(&version.digest())).collect();
+    assert!(found.len() == 2 && found.contains(&ours) && !found.contains(&foreign), "{found:?}");
+    assert_eq!(texts(&[&blob("a", "b")[..], b"c"].concat()), None);
+    assert_eq!(texts(&blob("a", "b")), Some(("a", "b")));
+    // Its name is its digest, or somebody changed it.
+    std::fs::write(folder.path().join(&ours), blob(pack().policy, "")).unwrap();
+    let (exit, said) = versions(folder.path()).unwrap_err();
+    assert!(exit == Exit::Usage && said.contains("its digest is another"), "{said}");
+}
+
+/// All of a pack's evidence can be given at once: only its verdicts are made again.
+#[test]
+fn files_without_a_verdict_neither_fail_a_replay_nor_make_one() {
+    let decided = decision(&policy());
+    let honest = || Made::of(&file(&decided, &policy(), |_| {}), &[policy()]);
+    let value = |name: &str| match name {
+        "type" => quoted("notice"),
+        "about" => quoted("heartbeat"),
+        "tenant" | "gate" | "software" => quoted("acme"),
+        "stream" => quoted(&hex(&[0; 16])),
+        "prev" => quoted(&hex(&[0; 32])),
+        "seq" => "1".to_owned(),
+        "recorded_at" => quoted(AT),
+        _ => "{}".to_owned(),
+    };
+    let values = Kind::Notice.fields().iter().map(|field| value(field.name)).collect();
+    let notice = FullRecord::parse(Kind::Notice, [0; 32], values).unwrap();
+    let facts = Read { view: Some(notice.view().clone()), ..Read::default() };
+    let notice = FileReport::verified("a".to_owned(), report(Verdict::Valid, facts));
+    let other = || Made::of(&notice, &[policy()]);
+    assert_eq!((other().word(), other().exit()), ("NOT_A_VERDICT", None));
+    assert_eq!(worst(&[other(), honest(), other()], Exit::Valid), Exit::Valid);
+    assert_eq!(worst(&[other(), honest()], Exit::Io), Exit::Io);
+    assert_eq!(worst(&[other(), other()], Exit::Valid), Exit::Indeterminate, "nothing made again");
+    assert_eq!(worst(&[], Exit::Valid), Exit::Indeterminate);
 }

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use super::heads::Heads;
 use super::range::{CHUNK_BYTES, Range};
-use super::records::{Records, Standing};
+use super::records::{Ended, Records, Standing};
 use super::report::{Complete, Findings, PackFinding, PackReport, Place, Weight};
 use super::streams::{self, Streams};
-use super::{Manifest, PackFile};
+use super::{GateKey, Manifest, PackFile};
 use crate::cert::Certificate;
 use crate::codes::{Code, Fault};
 use crate::encoding::Micros;
@@ -44,7 +44,10 @@ pub struct PackCheck<'t> {
     manifest: Manifest,
     trust: Option<&'t Trust>,
     verifier: Verifier<'t>,
+    /// Of the files themselves and the heads, which come first: the rest follows from these.
     findings: Findings,
+    /// Of the records. Those of the range stand between the two.
+    said: Findings,
     /// Files that are read before entries and evidence.
     first: VecDeque<PackFile>,
     /// The index whose evidence is next.
@@ -75,6 +78,7 @@ impl<'t> PackCheck<'t> {
             trust,
             verifier: Verifier::new(trust),
             findings: Findings::default(),
+            said: Findings::default(),
             first: first.into(),
             next: None,
             heads: Heads::new(&manifest),
@@ -112,12 +116,31 @@ impl<'t> PackCheck<'t> {
             return Some(Want::File(*file));
         }
         // Evidence follows the entries closely, so that few entries wait for theirs.
-        let unread = self.range.as_ref().filter(|range| !range.ended());
+        let unread = self.range.as_ref().filter(|range| !range.ended() && self.measured(range));
         match (self.next, unread) {
             (Some(index), Some(range)) if index >= range.at() => Some(Want::Entries(CHUNK_BYTES)),
             (Some(index), _) => Some(Want::File(PackFile::Evidence(index))),
             (None, Some(_)) => Some(Want::Entries(CHUNK_BYTES)),
             (None, None) => None,
+        }
+    }
+
+    /// Whether both ends of a range are known, so that its entries can be held against them. What
+    /// nothing can be said of is not read, however much there is.
+    fn measured(&self, range: &Range) -> bool {
+        let to = self.manifest.claims.as_ref().map(|claims| claims.to.0);
+        range.begun() && to.is_some_and(|to| self.heads.root(to).is_some())
+    }
+
+    /// Says how long `entries.bin` is, before it is read: one of another length than the range asks
+    /// for is not wanted any more.
+    pub fn entries_length(&mut self, bytes: u64) {
+        if let Some(range) =
+            self.range.as_mut().filter(|range| !range.ended() && !range.fits(bytes))
+        {
+            range.discard();
+            self.done += 1;
+            self.findings.fault(Code::PackEntriesLength, Place::file(PackFile::Entries));
         }
     }
 
@@ -196,24 +219,22 @@ impl<'t> PackCheck<'t> {
 
     fn entries(&mut self, given: Given<'_>) {
         let (Some(range), Some(claims)) = (&mut self.range, &self.manifest.claims) else { return };
+        let listed = self.manifest.files.get(&PackFile::Entries);
         let root = self.heads.root(claims.to.0);
-        let code = match given {
+        let outcome = match given {
             Given::Bytes(bytes) => {
                 let shown = |index| self.manifest.files.contains_key(&PackFile::Evidence(index));
-                range.feed(bytes, shown, &mut self.findings);
-                if range.ended() || bytes.len() == CHUNK_BYTES {
+                if range.feed(bytes, shown) {
                     return;
                 }
-                let digest = range.end(root, &mut self.findings);
-                let listed = self.manifest.files.get(&PackFile::Entries) == Some(&digest);
-                (!listed).then_some(Code::PackFileHash)
+                range.end(bytes.len(), listed, root)
             }
-            Given::Absent => Some(Code::PackFileMissing),
-            Given::NotAFile => Some(Code::PackFileKind),
+            Given::Absent => Err(Code::PackFileMissing),
+            Given::NotAFile => Err(Code::PackFileKind),
         };
         self.done += 1;
-        if let Some(code) = code {
-            range.end(None, &mut Findings::default());
+        if let Err(code) = outcome {
+            range.discard();
             self.findings.fault(code, Place::file(PackFile::Entries));
         }
     }
@@ -227,40 +248,38 @@ impl<'t> PackCheck<'t> {
         };
         if let Some(finding) = report.fault {
             let (fault, step) = (finding.fault, Some(finding.step));
-            self.findings.note(PackFinding { weight: Weight::Fault, fault, step, place });
+            self.said.note(PackFinding { weight: Weight::Fault, fault, step, place });
             return;
         }
-        self.records.doubts(index, &report, &mut self.findings);
+        self.records.doubts(index, &report, &mut self.said);
         let Ok(evidence) = parsed else { return };
         if let Err(code) = self.placed(index, &evidence) {
-            self.findings.fault(code.at_index(index), place);
+            self.said.fault(code.at_index(index), place);
+            return;
+        }
+        if let Some(range) = &mut self.range
+            && range.differs(index, &evidence)
+        {
+            range.findings.fault(Code::PackEntryDiffers.at_index(index), place);
             return;
         }
         let standing = self.standing(index, &report);
         let Some(standing) = standing else {
-            self.findings.fault(Code::PackForeign.at_index(index), place);
+            self.said.fault(Code::PackForeign.at_index(index), place);
             return;
         };
         self.follow(index, standing, &report);
-        self.records.take(index, standing, &report, &mut self.findings);
+        self.records.take(index, standing, &report, &mut self.said);
     }
 
-    /// PACK-16 to PACK-18: the record is the one of its file's name, under the pack's heads, and in
-    /// the range the one that the log has there.
-    fn placed(&mut self, index: u64, evidence: &Evidence) -> Result<(), Code> {
+    /// PACK-13 and PACK-17: the record is the one of its file's name, under the pack's heads.
+    fn placed(&self, index: u64, evidence: &Evidence) -> Result<(), Code> {
         if evidence.receipt.index.0 != index {
             return Err(Code::PackEvidenceName);
         }
         let mut all = std::iter::once(evidence).chain(&evidence.supporting);
         if !all.all(|evidence| self.heads.has(&evidence.receipt.checkpoint)) {
             return Err(Code::PackReceiptHead);
-        }
-        if let Some(range) = &mut self.range
-            && range.holds(index)
-            && let Some(entry) = range.expected(index)
-            && entry.as_slice() != evidence.entry
-        {
-            return Err(Code::PackEntryDiffers);
         }
         Ok(())
     }
@@ -291,7 +310,7 @@ impl<'t> PackCheck<'t> {
             by_entries: self.range.as_ref().is_some_and(|range| range.holds(index)),
             claimed: standing == Standing::Claimed,
         };
-        self.streams.take(&record, &mut self.findings);
+        self.streams.take(&record, &mut self.said);
     }
 
     /// The report, once nothing is wanted.
@@ -302,16 +321,23 @@ impl<'t> PackCheck<'t> {
         self.heads.unjoined(&mut self.findings);
         let nothing = self.records.all.records == 0 && self.range.is_none();
         if nothing {
-            self.findings.doubt(Code::PackEmpty, Place::default());
+            self.said.doubt(Code::PackEmpty, Place::default());
         }
-        let erased = self.records.end(&mut self.findings);
-        let complete = self.complete(erased);
+        let ended = self.records.end(&mut self.said);
+        let complete = self.complete(ended);
         let held = |digest: &[u8; 32]| self.manifest.files.contains_key(&PackFile::Policy(*digest));
         let absent = self.records.policies().iter().filter(|digest| !held(digest));
         let policies_absent = absent.copied().collect();
         let mut not_checked = std::mem::take(&mut self.records.not_checked);
         not_checked.extend(self.heads.not_checked.iter().map(|what| ((*what).to_owned(), 1)));
+        if let Some(range) = &mut self.range {
+            self.findings.append(std::mem::take(&mut range.findings));
+        }
+        self.findings.append(self.said);
+        let for_people = [PackFile::Readme, PackFile::Report];
+        let for_people = for_people.into_iter().filter(|f| self.manifest.files.contains_key(f));
         PackReport {
+            for_people: for_people.collect(),
             origin: self.manifest.origin.clone(),
             asked: Some(self.manifest.asked.clone()),
             head: self.manifest.head,
@@ -324,23 +350,32 @@ impl<'t> PackCheck<'t> {
         }
     }
 
-    fn complete(&mut self, erased: Vec<u64>) -> Option<Complete> {
+    fn complete(&mut self, ended: Ended) -> Option<Complete> {
         let (range, claims) = (self.range.as_ref()?, self.manifest.claims.clone()?);
+        let origin = &self.manifest.origin;
+        // PACK-24: of a key that nobody used nothing is left out, and nothing follows from that.
+        let is_unseen = |key: &&GateKey| {
+            range.ended() && !range.has_seen(origin, key) && !self.records.opened(key)
+        };
+        let unseen: Vec<GateKey> = claims.keys.iter().filter(is_unseen).cloned().collect();
+        for _ in &unseen {
+            self.said.doubt(Code::PackKeyUnseen.at_field("keys"), Place::path("manifest.json"));
+        }
         let head_seconds = self.heads.clock_seconds(claims.to.0);
         let last = range.last_time();
         if head_seconds.is_some_and(|clock| clock < last.seconds()) {
             let place = Place::file(PackFile::Head(claims.to.0));
-            self.findings.fault(Code::ClockBeforeEntry, place);
+            self.said.fault(Code::ClockBeforeEntry, place);
         }
         // Without a clock the newest entry says how late it was at least.
         let now = head_seconds
             .map_or(last, |seconds| last.max(Micros(seconds.saturating_mul(1_000_000))));
-        let (streams, unbounded) = self.streams.end(now, &mut self.findings);
+        let (streams, unbounded) = self.streams.end(now, &mut self.said);
         let records = &mut self.records;
         let claimed = |(gate, key): &(String, [u8; 32])| {
             claims.keys.iter().any(|known| known.gate == *gate && known.key == *key)
         };
-        let unclaimed = std::mem::take(&mut records.unclaimed);
+        let opened = std::mem::take(&mut records.opened);
         Some(Complete {
             head_seconds,
             records: records.claimed.clone(),
@@ -348,11 +383,13 @@ impl<'t> PackCheck<'t> {
             voids: std::mem::take(&mut records.voids),
             diverged: std::mem::take(&mut records.diverged),
             matching: records.asked_for_some().then(|| std::mem::take(&mut records.matching)),
-            erased: erased.into_iter().filter(|index| range.holds(*index)).collect(),
+            untold: ended.untold,
+            erased: ended.erased.into_iter().filter(|index| range.holds(*index)).collect(),
+            unseen,
             streams,
             unbounded,
             gaps: std::mem::take(&mut self.streams.gaps),
-            unclaimed: unclaimed.into_iter().filter(|key| !claimed(key)).collect(),
+            unclaimed: opened.into_iter().filter(|key| !claimed(key)).collect(),
             openings_unshown: range.openings_unshown,
             claims,
         })

@@ -7,10 +7,11 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use sha2::{Digest as _, Sha256};
 
 use super::report::{Findings, Place};
-use super::{Claims, PackFile};
+use super::{Claims, GateKey};
 use crate::codes::Code;
 use crate::encoding::Micros;
 use crate::entry::{ENTRY_BYTES, Entry};
+use crate::evidence::Evidence;
 use crate::hash::{Hash, RootHash, TreeSize};
 use crate::kinds::Kind;
 use crate::merkle::{CompactRange, leaf_hash};
@@ -31,6 +32,8 @@ pub(super) struct Range {
     from: u64,
     to: u64,
     prefixes: BTreeSet<[u8; 12]>,
+    /// Those of them that have an entry here.
+    seen: BTreeSet<[u8; 12]>,
     tree: Option<CompactRange>,
     at: u64,
     last_time: Micros,
@@ -39,20 +42,20 @@ pub(super) struct Range {
     hasher: Sha256,
     expected: VecDeque<Expected>,
     ended: bool,
+    /// There is not a whole number of entries, or more of them than the range has.
+    odd: bool,
+    /// What follows from the entries. It counts once they are known to be the log's.
+    pub(super) findings: Findings,
     /// Stream openings that the pack has no evidence of.
     pub(super) openings_unshown: u64,
 }
 
 impl Range {
     pub(super) fn new(claims: &Claims, origin: &str) -> Self {
-        let prefix = |key: &super::GateKey| {
-            let stream = StreamId::derive(origin, &key.tenant, &key.gate, &key.key, 0).ok()?;
-            stream.0.first_chunk::<12>().copied()
-        };
         Self {
             from: claims.from.0,
             to: claims.to.0,
-            prefixes: claims.keys.iter().filter_map(prefix).collect(),
+            prefixes: claims.keys.iter().filter_map(|key| prefix(origin, key)).collect(),
             tree: None,
             at: claims.from.0,
             last_time: Micros(0),
@@ -60,6 +63,9 @@ impl Range {
             hasher: Sha256::new(),
             expected: VecDeque::new(),
             ended: false,
+            odd: false,
+            findings: Findings::default(),
+            seen: BTreeSet::new(),
             openings_unshown: 0,
         }
     }
@@ -72,6 +78,16 @@ impl Range {
     /// Whether a stream is one of the claimed keys', whatever its instance.
     pub(super) fn claims(&self, stream: StreamId) -> bool {
         stream.0.first_chunk::<12>().is_some_and(|prefix| self.prefixes.contains(prefix))
+    }
+
+    /// Whether any stream of this key has an entry here.
+    pub(super) fn has_seen(&self, origin: &str, key: &GateKey) -> bool {
+        prefix(origin, key).is_some_and(|prefix| self.seen.contains(&prefix))
+    }
+
+    /// Whether the entries can be held against head A.
+    pub(super) fn begun(&self) -> bool {
+        self.tree.is_some()
     }
 
     /// How far the entries were read: no entry from here on is known.
@@ -102,43 +118,58 @@ impl Range {
         Ok(())
     }
 
+    /// PACK-21: a file of this length has one entry for each index. One that has not is not read.
+    pub(super) fn fits(&self, bytes: u64) -> bool {
+        bytes == self.to.saturating_sub(self.from).saturating_mul(ENTRY_BYTES as u64)
+    }
+
     /// Reads the entries that follow; `shown` says whether there is evidence for an index. Bytes
-    /// come in whole entries until the file ends.
-    pub(super) fn feed(
-        &mut self,
-        bytes: &[u8],
-        shown: impl Fn(u64) -> bool,
-        findings: &mut Findings,
-    ) {
+    /// come in whole entries until the file ends. Gives whether more of them are wanted.
+    pub(super) fn feed(&mut self, bytes: &[u8], shown: impl Fn(u64) -> bool) -> bool {
         self.hasher.update(bytes);
         for entry in bytes.chunks(ENTRY_BYTES) {
             let whole = <&[u8; ENTRY_BYTES]>::try_from(entry);
             let (Ok(entry), true) = (whole, self.at < self.to) else {
-                findings.fault(Code::PackEntriesLength, Place::file(PackFile::Entries));
-                self.ended = true;
-                return;
+                self.odd = true;
+                break;
             };
-            self.entry(entry, shown(self.at), findings);
+            self.entry(entry, shown(self.at));
             self.at += 1;
         }
+        !self.odd && bytes.len() == CHUNK_BYTES
     }
 
-    /// PACK-21: the file ended; peaks and entries lead to head B's root.
-    pub(super) fn end(&mut self, root: Option<RootHash>, findings: &mut Findings) -> Hash {
-        let place = Place::file(PackFile::Entries);
-        if self.at < self.to && !self.ended {
-            findings.fault(Code::PackEntriesLength, place);
-        } else if let Some(tree) = &self.tree
-            && root.is_some()
-            && Some(tree.root()) != root
-        {
-            findings.fault(Code::PackEntriesRoot, place);
-        }
+    /// PACK-8 and PACK-21: whether the file, whose last bytes were these many, is the one that is
+    /// listed, has an entry for each index, and leads with the peaks to head B's root.
+    pub(super) fn end(
+        &mut self,
+        last: usize,
+        listed: Option<&Hash>,
+        root: Option<RootHash>,
+    ) -> Result<(), Code> {
         self.ended = true;
-        self.hasher.finalize_reset().into()
+        let digest: Hash = self.hasher.finalize_reset().into();
+        // Of a file that is too long the rest was not read.
+        if last < CHUNK_BYTES && Some(&digest) != listed {
+            Err(Code::PackFileHash)
+        } else if self.odd || self.at < self.to {
+            Err(Code::PackEntriesLength)
+        } else if self.tree.as_ref().is_none_or(|tree| Some(tree.root()) != root) {
+            Err(Code::PackEntriesRoot)
+        } else {
+            Ok(())
+        }
     }
 
-    fn entry(&mut self, bytes: &[u8; ENTRY_BYTES], shown: bool, findings: &mut Findings) {
+    /// The entries are not the log's: what they seemed to show is not shown.
+    pub(super) fn discard(&mut self) {
+        self.ended = true;
+        self.findings = Findings::default();
+        self.expected.clear();
+        self.last_time = Micros(0);
+    }
+
+    fn entry(&mut self, bytes: &[u8; ENTRY_BYTES], shown: bool) {
         if let Some(tree) = &mut self.tree {
             tree.append(&leaf_hash(bytes));
         }
@@ -148,23 +179,24 @@ impl Range {
         }
         let Ok(entry) = Entry::from_bytes(bytes) else {
             let place = Place { index: Some(index), ..Place::default() };
-            findings.doubt(Code::PackEntryUnread.at_index(index), place);
+            self.findings.doubt(Code::PackEntryUnread.at_index(index), place);
             return;
         };
         let place = Place::entry(index, entry.stream, entry.seq);
         // PACK-22.
         if entry.logged_at < self.last_time {
-            findings.fault(Code::PackTimeOrder.at_index(index), place.clone());
+            self.findings.fault(Code::PackTimeOrder.at_index(index), place.clone());
         }
         self.last_time = self.last_time.max(entry.logged_at);
         if (index == 0) != (entry.kind == Kind::Genesis) {
-            findings.fault(Code::GenesisPlace.at_index(index), place.clone());
+            self.findings.fault(Code::GenesisPlace.at_index(index), place.clone());
         }
-        self.number(&entry, index, &place, findings);
+        self.number(&entry, index, &place);
         // PACK-24: none is held back.
         if self.claims(entry.stream) {
+            self.seen.extend(entry.stream.0.first_chunk::<12>());
             if !shown {
-                findings.fault(Code::PackRecordWithheld.at_index(index), place);
+                self.findings.fault(Code::PackRecordWithheld.at_index(index), place);
             }
         } else if entry.kind == Kind::Stream && !shown {
             self.openings_unshown += 1;
@@ -172,7 +204,7 @@ impl Range {
     }
 
     /// PACK-23: in every stream of the log, claimed or not, one number follows the other.
-    fn number(&mut self, entry: &Entry, index: u64, place: &Place, findings: &mut Findings) {
+    fn number(&mut self, entry: &Entry, index: u64, place: &Place) {
         let before = self.seqs.insert(entry.stream, entry.seq);
         let next = match before {
             Some(before) => before.saturating_add(1),
@@ -185,12 +217,18 @@ impl Range {
             std::cmp::Ordering::Greater => Code::PackSeqGap,
             std::cmp::Ordering::Less => Code::PackSeqRepeated,
         };
-        findings.fault(code.at_index(index), place.clone());
+        self.findings.fault(code.at_index(index), place.clone());
+    }
+
+    /// PACK-18: whether the log has another entry at this index than the evidence says.
+    pub(super) fn differs(&mut self, index: u64, evidence: &Evidence) -> bool {
+        self.holds(index)
+            && self.expected(index).is_some_and(|entry| entry.as_slice() != evidence.entry)
     }
 
     /// The entry at this index, which was read before its evidence; each is asked for once,
     /// ascending.
-    pub(super) fn expected(&mut self, index: u64) -> Option<[u8; ENTRY_BYTES]> {
+    fn expected(&mut self, index: u64) -> Option<[u8; ENTRY_BYTES]> {
         while let Some(first) = self.expected.front().copied() {
             if first.index > index {
                 return None;
@@ -202,4 +240,10 @@ impl Range {
         }
         None
     }
+}
+
+/// The bytes that the streams of this key begin with, whatever the instance behind them.
+fn prefix(origin: &str, key: &GateKey) -> Option<[u8; 12]> {
+    let stream = StreamId::derive(origin, &key.tenant, &key.gate, &key.key, 0).ok()?;
+    stream.0.first_chunk::<12>().copied()
 }

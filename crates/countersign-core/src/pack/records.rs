@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::erasures::Erasures;
 use super::report::{Counts, Findings, PackFinding, Place, Weight};
-use super::{Asked, PackFile};
+use super::{Asked, GateKey, PackFile};
 use crate::codes::{Code, Culprit, Fault};
-use crate::encoding::from_hex_array;
+use crate::encoding::{Micros, from_hex_array};
+use crate::entry::Entry;
 use crate::hash::RecordRoot;
-use crate::kinds::{Kind, parse_ranges};
+use crate::kinds::Kind;
 use crate::lifecycle::{Fact, History, Turn, action_of, check, check_without_action, turn};
 use crate::query::Answer;
 use crate::record::View;
@@ -29,10 +31,16 @@ struct Known {
     judged: bool,
 }
 
-/// A doubt that is none if these records were erased.
+/// A doubt that is none if these records were erased: their indexes, and when they were logged.
 struct Deferred {
     finding: PackFinding,
-    because: Vec<u64>,
+    because: Vec<(u64, Micros)>,
+}
+
+/// A record of which nobody here can tell whether it was asked for.
+struct Untold {
+    index: u64,
+    entry: Entry,
 }
 
 /// The records that were read so far.
@@ -42,9 +50,10 @@ pub(super) struct Records {
     some: bool,
     actions: HashMap<[u8; 16], Action>,
     deferred: Vec<Deferred>,
-    /// Indexes of records that withhold something.
-    withheld: Vec<u64>,
-    erased: Vec<(u64, u64)>,
+    /// Records that withhold something, and when they were logged.
+    withheld: Vec<(u64, Micros)>,
+    erasures: Erasures,
+    untold: Vec<Untold>,
     policies: BTreeSet<[u8; 32]>,
     pub(super) all: Counts,
     pub(super) claimed: Counts,
@@ -52,7 +61,8 @@ pub(super) struct Records {
     pub(super) voids: Vec<u64>,
     pub(super) diverged: Vec<u64>,
     pub(super) matching: Vec<u64>,
-    pub(super) unclaimed: BTreeSet<(String, [u8; 32])>,
+    /// Gates of the tenant, and the keys that they opened streams with.
+    pub(super) opened: BTreeSet<(String, [u8; 32])>,
     pub(super) not_checked: BTreeMap<String, u64>,
 }
 
@@ -77,7 +87,8 @@ impl Records {
             actions: HashMap::new(),
             deferred: Vec::new(),
             withheld: Vec::new(),
-            erased: Vec::new(),
+            erasures: Erasures::default(),
+            untold: Vec::new(),
             policies: BTreeSet::new(),
             all: Counts::default(),
             claimed: Counts::default(),
@@ -85,7 +96,7 @@ impl Records {
             voids: Vec::new(),
             diverged: Vec::new(),
             matching: Vec::new(),
-            unclaimed: BTreeSet::new(),
+            opened: BTreeSet::new(),
             not_checked: BTreeMap::new(),
         }
     }
@@ -100,6 +111,11 @@ impl Records {
         &self.policies
     }
 
+    /// Whether a stream was opened with this key, by what the pack shows.
+    pub(super) fn opened(&self, key: &GateKey) -> bool {
+        self.opened.contains(&(key.gate.clone(), key.key))
+    }
+
     fn unchecked(&mut self, what: impl Into<String>) {
         *self.not_checked.entry(what.into()).or_default() += 1;
     }
@@ -111,9 +127,11 @@ impl Records {
             facts.view.as_ref().is_some_and(|view| view.withheld().next().is_some())
         };
         let all = std::iter::once(report).chain(&report.supporting);
-        let because: Vec<u64> = all
+        // A record without a time was not read to its end, and nothing explains it.
+        let logged = |facts: &Facts| facts.entry.map_or(Micros(u64::MAX), |entry| entry.logged_at);
+        let because: Vec<(u64, Micros)> = all
             .filter(|report| withholds(&report.facts))
-            .map(|report| report.facts.index)
+            .map(|report| (report.facts.index, logged(&report.facts)))
             .collect();
         for Finding { step, fault } in &report.doubts {
             let finding = PackFinding {
@@ -155,26 +173,29 @@ impl Records {
             return;
         };
         let place = Place::entry(index, entry.stream, entry.seq);
-        if !self.belongs(report, view, entry.stream) {
+        if !self.belongs(report) || !report.supporting.iter().all(|other| self.belongs(other)) {
             findings.fault(Code::PackForeign.at_index(index), place);
             return;
         }
         if view.withheld().next().is_some() {
-            self.withheld.push(index);
+            self.withheld.push((index, entry.logged_at));
         }
         self.count(index, standing, report, view);
         self.asked(index, standing, report, findings);
         if entry.stream == StreamId::LEDGER {
-            self.own(report, view);
+            self.own(index, report, view);
         } else if let Err(fault) = self.lifecycle(index, standing, report, view, root) {
             findings.fault(fault, place);
         }
     }
 
     /// PACK-26: the tenant's own records, and the ledger's about it.
-    fn belongs(&self, report: &Report, view: &View, stream: StreamId) -> bool {
+    fn belongs(&self, report: &Report) -> bool {
+        let (Some(view), Some(entry)) = (&report.facts.view, report.facts.entry) else {
+            return true;
+        };
         let tenant = |said: Option<&str>| said.is_none_or(|said| said == self.asked.tenant);
-        match (stream == StreamId::LEDGER, view.kind()) {
+        match (entry.stream == StreamId::LEDGER, view.kind()) {
             (true, Kind::Stream) => tenant(view.str("subject_tenant")),
             (true, Kind::Erasure) => tenant(report.facts.person_tenant.as_deref()),
             (true, _) => true,
@@ -199,6 +220,9 @@ impl Records {
             }
             (Answer::Withheld, Standing::Claimed | Standing::Asked) => {
                 self.unchecked("asked: what would tell is withheld");
+                if standing == Standing::Claimed {
+                    self.untold.push(Untold { index, entry: *entry });
+                }
             }
             _ => {}
         }
@@ -244,18 +268,19 @@ impl Records {
     }
 
     /// The ledger's own records: who opened a stream, and what was erased.
-    fn own(&mut self, report: &Report, view: &View) {
+    fn own(&mut self, index: u64, report: &Report, view: &View) {
         match view.kind() {
             Kind::Stream => {
                 let key = view.str("gate_key").and_then(from_hex_array::<32>);
                 let gate = view.str("subject_gate").map(str::to_owned);
-                self.unclaimed.extend(gate.zip(key));
+                self.opened.extend(gate.zip(key));
             }
             // PACK-29: only a person of the tenant's own, whose signature verified, erases.
-            Kind::Erasure if report.result == Verdict::Valid => {
-                let signed = report.facts.person_tenant.as_ref() == Some(&self.asked.tenant);
-                let ranges = view.str("entries").and_then(parse_ranges).unwrap_or_default();
-                self.erased.extend(ranges.into_iter().filter(|_| signed));
+            Kind::Erasure
+                if report.result == Verdict::Valid
+                    && report.facts.person_tenant.as_ref() == Some(&self.asked.tenant) =>
+            {
+                self.erasures.take(index, view);
             }
             _ => {}
         }
@@ -318,10 +343,11 @@ impl Records {
         Ok(())
     }
 
-    /// What was erased, and the doubts that this does not explain.
-    pub(super) fn end(&mut self, findings: &mut Findings) -> Vec<u64> {
+    /// What was erased, and of which records nobody can tell whether they were asked for; the doubts
+    /// that erasures don't explain.
+    pub(super) fn end(&mut self, findings: &mut Findings) -> Ended {
         let is_erased =
-            |index: &u64| self.erased.iter().any(|(from, to)| (*from..=*to).contains(index));
+            |&(index, logged_at): &(u64, Micros)| self.erasures.explain(index, logged_at);
         let mut explained = 0;
         for Deferred { finding, because } in std::mem::take(&mut self.deferred) {
             if because.iter().all(is_erased) {
@@ -330,12 +356,33 @@ impl Records {
                 findings.note(finding);
             }
         }
-        let erased = self.withheld.iter().copied().filter(is_erased).collect();
+        let erased = self.withheld.iter().filter(|record| is_erased(record));
+        let erased = erased.map(|(index, _)| *index).collect();
+        // PACK-27: what the tenant erased, nobody can tell any more. What is only withheld, the
+        // pack's maker keeps from whoever asked.
+        for Untold { index, entry } in &self.untold {
+            let place = Place::entry(*index, entry.stream, entry.seq);
+            let fault = Code::PackMatchWithheld.at_index(*index);
+            if is_erased(&(*index, entry.logged_at)) {
+                findings.warn(fault, place);
+            } else {
+                findings.doubt(fault, place);
+            }
+        }
+        let untold = self.untold.iter().map(|untold| untold.index).collect();
         if explained > 0 {
             self.not_checked.insert("a person's signature, erased".to_owned(), explained);
         }
-        erased
+        Ended { erased, untold }
     }
+}
+
+/// Records of which less is known than of others, ascending.
+pub(super) struct Ended {
+    /// Those that were erased.
+    pub(super) erased: Vec<u64>,
+    /// Those that may have been asked for.
+    pub(super) untold: Vec<u64>,
 }
 
 /// A doubt of the lifecycle as the report words it.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Asked, Claims, PackFile};
+use super::words::{indexes, kinds, some, time_text};
+use super::{Asked, Claims, GateKey, PackFile};
 use crate::codes::{Code, Fault};
 use crate::encoding::{Micros, hex};
 use crate::hash::TreeSize;
@@ -82,7 +83,7 @@ pub struct PackFinding {
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     kept: BTreeMap<Weight, Vec<PackFinding>>,
-    counts: BTreeMap<Weight, u64>,
+    counts: BTreeMap<(Weight, Code), u64>,
 }
 
 impl Findings {
@@ -99,15 +100,26 @@ impl Findings {
     }
 
     pub(super) fn note(&mut self, finding: PackFinding) {
-        *self.counts.entry(finding.weight).or_default() += 1;
+        *self.counts.entry((finding.weight, finding.fault.code)).or_default() += 1;
         let kept = self.kept.entry(finding.weight).or_default();
         if kept.len() < FINDINGS_MAX {
             kept.push(finding);
         }
     }
 
+    /// Takes what was found elsewhere, behind what is here.
+    pub(super) fn append(&mut self, other: Self) {
+        for (key, count) in other.counts {
+            *self.counts.entry(key).or_default() += count;
+        }
+        for (weight, more) in other.kept {
+            let kept = self.kept.entry(weight).or_default();
+            kept.extend(more.into_iter().take(FINDINGS_MAX.saturating_sub(kept.len())));
+        }
+    }
+
     fn count(&self, weight: Weight) -> u64 {
-        self.counts.get(&weight).copied().unwrap_or_default()
+        self.counts.iter().filter(|((of, _), _)| *of == weight).map(|(_, count)| count).sum()
     }
 }
 
@@ -175,6 +187,9 @@ pub struct Complete {
     pub diverged: Vec<u64>,
     /// Where only some records were asked for: the indexes of those that match.
     pub matching: Option<Vec<u64>>,
+    /// Where only some records were asked for: the indexes of those of which this can't be told,
+    /// since what would tell is withheld or erased. They may match or not.
+    pub untold: Vec<u64>,
     /// Records whose payloads were erased, by an erasure in this pack.
     pub erased: Vec<u64>,
     /// Streams of the claimed keys that have records in the range.
@@ -185,6 +200,9 @@ pub struct Complete {
     pub gaps: Vec<Gap>,
     /// Gates of the tenant whose keys are not claimed, as the stream records in the pack name them.
     pub unclaimed: Vec<(String, [u8; 32])>,
+    /// Claimed keys without a record in the range, of which the pack shows no opened stream: of
+    /// these the claim says nothing.
+    pub unseen: Vec<GateKey>,
     /// Stream openings in the range that the pack doesn't show: any tenant's.
     pub openings_unshown: u64,
 }
@@ -199,6 +217,8 @@ pub struct PackReport {
     pub findings: Vec<PackFinding>,
     /// How many faults, doubts and warnings there were.
     pub counts: [u64; 3],
+    /// How often each code was found with each weight, beyond [`FINDINGS_MAX`] too.
+    pub by_code: BTreeMap<(Weight, Code), u64>,
     /// The log's identity.
     pub origin: String,
     /// What was asked.
@@ -215,6 +235,8 @@ pub struct PackReport {
     pub witnesses: Vec<String>,
     /// Digests of policies that verdicts name and the pack does not hold.
     pub policies_absent: Vec<[u8; 32]>,
+    /// Files for people. Their bytes are those that are listed; nobody checked what they say.
+    pub for_people: Vec<PackFile>,
 }
 
 impl PackReport {
@@ -249,6 +271,7 @@ impl PackReport {
             result,
             findings: kept.into_values().flatten().collect(),
             counts,
+            by_code: std::mem::take(&mut findings.counts),
             origin: String::new(),
             asked: None,
             head: TreeSize(0),
@@ -257,6 +280,7 @@ impl PackReport {
             not_checked: BTreeMap::new(),
             witnesses: Vec::new(),
             policies_absent: Vec::new(),
+            for_people: Vec::new(),
         }
     }
 
@@ -307,6 +331,14 @@ impl PackReport {
                 self.policies_absent.len()
             ));
         }
+        if !self.for_people.is_empty() {
+            let names: Vec<String> = self.for_people.iter().map(PackFile::to_string).collect();
+            limits.push(format!(
+                "{}: for people. The bytes are those that the manifest lists, and what they say \
+                 was not checked: where they differ, only this result counts.",
+                names.join(" and ")
+            ));
+        }
         limits.push(
             "What a gate saw is its own word: a gate that lied before it sealed, or that was never \
              called, does not show."
@@ -321,10 +353,8 @@ impl Complete {
         let keys = self.claims.keys.iter().map(|key| format!("{} {}", key.gate, hex(&key.key)));
         let (from, to) = (self.claims.from.0, self.claims.to.0);
         let at = self.head_seconds.map_or_else(String::new, |seconds| {
-            format!(
-                ", which its clock signed at {}",
-                Micros(seconds.saturating_mul(1_000_000)).format()
-            )
+            let at = Micros(seconds.saturating_mul(1_000_000));
+            format!(", which its clock signed at {}", time_text(at))
         });
         let mut said = vec![
             format!(
@@ -345,8 +375,25 @@ impl Complete {
         list("DIVERGED, outcomes of approves that were voided", &self.diverged);
         list("Erased, by the tenant's own word, with proofs and place kept", &self.erased);
         if let Some(matching) = &self.matching {
-            said.push(format!("What was asked for matches: {}.", indexes(matching, most)));
+            let matching = indexes(matching, most);
+            said.push(match &self.untold[..] {
+                [] => format!("What was asked for matches: {matching}."),
+                untold => format!(
+                    "What was asked for matches at least: {matching}. Of {} more this can't be \
+                     told, since what would tell is withheld or erased: {}.",
+                    some(untold.len() as u64, "record", "records"),
+                    indexes(untold, most)
+                ),
+            });
         }
+        said.extend(self.unseen.iter().map(|key| {
+            format!(
+                "Of gate key {} {} nothing was ever seen here, neither a record nor the opening \
+                 of a stream: it says nothing that there are no refusals of it.",
+                key.gate,
+                hex(&key.key)
+            )
+        }));
         said
     }
 
@@ -391,56 +438,4 @@ impl Complete {
             ));
         }
     }
-}
-
-/// "3 intents, 5 verdicts (1 approve, 3 refuse, 1 supervise), …": what there is none of is left
-/// out, but for verdicts.
-fn kinds(counts: &Counts) -> String {
-    let verdicts = format!(
-        "{} ({} approve, {} refuse, {} supervise)",
-        some(counts.verdicts, "verdict", "verdicts"),
-        counts.approve,
-        counts.refuse,
-        counts.supervise
-    );
-    let rest = [
-        (counts.intents, "intent", "intents"),
-        (counts.shadow, "verdict in shadow mode", "verdicts in shadow mode"),
-        (counts.approvals, "answer by a person", "answers by people"),
-        (counts.outcomes, "outcome", "outcomes"),
-        (counts.policies, "policy", "policies"),
-        (counts.grants, "grant", "grants"),
-        (counts.notices, "notice", "notices"),
-    ];
-    let rest = rest.into_iter().filter(|(count, ..)| *count > 0);
-    std::iter::once(verdicts)
-        .chain(rest.map(|(count, one, many)| some(count, one, many)))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn some(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
-/// Indexes, runs of them as `9-12`, cut after `most` parts.
-fn indexes(all: &[u64], most: usize) -> String {
-    if all.is_empty() {
-        return "none".to_owned();
-    }
-    let mut runs = all.chunk_by(|a, b| a + 1 == *b);
-    let mut parts: Vec<String> = runs
-        .by_ref()
-        .take(most)
-        .map(|run| match run {
-            [first, .., last] => format!("{first}-{last}"),
-            [only] => only.to_string(),
-            [] => String::new(),
-        })
-        .collect();
-    let left: usize = runs.map(<[u64]>::len).sum();
-    if left > 0 {
-        parts.push(format!("and {left} more (all in the JSON report)"));
-    }
-    parts.join(", ")
 }

@@ -23,8 +23,20 @@ struct Newest {
     seq: u64,
     root: RecordRoot,
     logged_at: Micros,
-    /// Seconds without a record that the stream last promised not to exceed.
-    interval_s: Option<u64>,
+    /// How long the stream last promised not to be silent.
+    promise: Promise,
+}
+
+/// How long a stream promises not to be silent.
+#[derive(Clone, Copy, Default)]
+enum Promise {
+    /// Nobody said.
+    #[default]
+    None,
+    /// Not for longer than so many seconds.
+    Seconds(u64),
+    /// A notice may say, and what would tell is withheld.
+    Withheld,
 }
 
 /// A record that stands in a stream.
@@ -70,14 +82,13 @@ impl Streams {
         if record.claimed {
             self.claimed.insert(entry.stream);
         }
-        let promised = promised(view).or(before.and_then(|before| before.interval_s));
-        let newest = Newest {
-            index,
-            seq: entry.seq,
-            root,
-            logged_at: entry.logged_at,
-            interval_s: promised,
-        };
+        let promise = promised(view);
+        if record.claimed && matches!(promise, Some(Promise::Withheld)) {
+            let place = Place::entry(index, entry.stream, entry.seq);
+            findings.warn(Code::GatePromiseWithheld.at_index(index), place);
+        }
+        let promise = promise.or(before.map(|before| before.promise)).unwrap_or_default();
+        let newest = Newest { index, seq: entry.seq, root, logged_at: entry.logged_at, promise };
         self.newest.insert(entry.stream, newest);
     }
 
@@ -87,7 +98,7 @@ impl Streams {
         let mut unbounded = 0;
         for stream in &self.claimed {
             let Some(newest) = self.newest.get(stream) else { continue };
-            unbounded += u64::from(newest.interval_s.is_none());
+            unbounded += u64::from(!matches!(newest.promise, Promise::Seconds(_)));
             if silence(*stream, newest, now).is_some() {
                 let place = Place::entry(newest.index, *stream, newest.seq);
                 findings.warn(Code::GateSilent.at_index(newest.index), place);
@@ -124,7 +135,7 @@ fn follows(before: &Newest, record: &Standing<'_>, place: Place, findings: &mut 
 /// interval is over, and the ledger logs it then: a tenth of the interval, and at least five
 /// seconds, is no silence.
 fn silence(stream: StreamId, newest: &Newest, until: Micros) -> Option<Gap> {
-    let interval_s = newest.interval_s?;
+    let Promise::Seconds(interval_s) = newest.promise else { return None };
     let interval = interval_s.saturating_mul(1_000_000);
     let allowed = interval.saturating_add(GRACE_US.max(interval / 10));
     let silent = until.0.saturating_sub(newest.logged_at.0);
@@ -137,11 +148,17 @@ fn silence(stream: StreamId, newest: &Newest, until: Micros) -> Option<Gap> {
     })
 }
 
-/// The interval that a notice promises: `interval_s` of a heartbeat or a restart (PACK-28).
-fn promised(view: &View) -> Option<u64> {
-    if view.kind() != Kind::Notice || !matches!(view.str("about"), Some("heartbeat" | "restart")) {
+/// What a notice promises: `interval_s` of a heartbeat or a restart (PACK-28). One that withholds
+/// whether it does is no reason to believe the promise before it.
+fn promised(view: &View) -> Option<Promise> {
+    let about = view.str("about");
+    if view.kind() != Kind::Notice || !matches!(about, None | Some("heartbeat" | "restart")) {
         return None;
     }
-    let interval = view.get("detail")?.get("interval_s")?.as_u64()?;
-    (1..=INTERVAL_S_MAX).contains(&interval).then_some(interval)
+    let Some(detail) = view.get("detail") else { return Some(Promise::Withheld) };
+    let interval_s = detail.get("interval_s")?.as_u64()?;
+    if about.is_none() {
+        return Some(Promise::Withheld);
+    }
+    (1..=INTERVAL_S_MAX).contains(&interval_s).then_some(Promise::Seconds(interval_s))
 }

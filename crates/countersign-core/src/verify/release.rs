@@ -54,7 +54,7 @@ pub(super) fn supporting(run: &mut Run<'_, '_>, evidence: &Evidence, top: bool) 
     let view = run.view()?;
     let parent = view.str("parent").and_then(from_hex_array).map(RecordRoot);
     let (Kind::Verdict, Some(parent), true) = (view.kind(), parent, top) else {
-        return Ok(());
+        return Ok(related(view, &run.supporting)?);
     };
     let doubts = {
         let supports: Vec<Support<'_>> = run.supporting.iter().filter_map(Support::of).collect();
@@ -72,12 +72,52 @@ pub(super) fn supporting(run: &mut Run<'_, '_>, evidence: &Evidence, top: bool) 
             root: run.root()?,
             logged_at: run.read_entry()?.logged_at,
         };
-        released(&child, parent, &supports)?
+        let doubts = released(&child, parent, &supports)?;
+        related(view, &run.supporting)?;
+        doubts
     };
     for fault in doubts {
         run.doubt(11, fault);
     }
     Ok(())
+}
+
+/// EVID-6: each of them is a record that this one rests on, and of its tenant.
+fn related(view: &View, supporting: &[Report]) -> Result<(), Fault> {
+    for other in supporting {
+        let facts = &other.facts;
+        // What can't be read, or names nothing that it should, has its doubt already.
+        let (Some(root), Some(inner)) = (facts.root, &facts.view) else { continue };
+        if !rests_on(view, &root.hex(), inner) {
+            return Err(Code::SupportingUnrelated.at_index(facts.index));
+        }
+        if let (Some(one), Some(other)) = (view.str("tenant"), inner.str("tenant"))
+            && one != other
+        {
+            return Err(Code::ParentMismatch.at_field("tenant"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a record names another one's root, or that one is an approval or denial of its parent.
+fn rests_on(view: &View, root: &str, other: &View) -> bool {
+    let names: &[&str] = match view.kind() {
+        Kind::Verdict => &["parent", "approvals"],
+        Kind::Approval => &["verdict"],
+        Kind::Outcome => &["verdict", "supersedes"],
+        _ => &[],
+    };
+    let says = |name: &&str| match view.get(name) {
+        // Withheld approvals are known by the parent that they answer; the rest is never withheld.
+        None => *name != "approvals",
+        Some(Value::Array(roots)) => roots.iter().any(|said| said.as_str() == Some(root)),
+        Some(said) => said.as_str() == Some(root),
+    };
+    let answers = view.kind() == Kind::Verdict
+        && other.kind() == Kind::Approval
+        && view.str("parent").is_some_and(|parent| other.str("verdict") == Some(parent));
+    answers || names.iter().any(says)
 }
 
 /// Checks a verdict against its parent, and an approve against its approvals. Returns the doubts:

@@ -2,17 +2,17 @@
 //! (PACK-29).
 
 use countersign_core::codes::Code;
-use countersign_core::encoding::hex;
+use countersign_core::encoding::{Micros, hex};
 use countersign_core::kinds::Kind;
 use countersign_core::record::Field;
 use countersign_core::verify::Verdict;
 use serde_json::json;
 
 use super::scene::Scene;
-use super::stage::{Holder, signed};
+use super::stage::{Holder, NOON, SECOND, signed, verdict};
 
 /// Destroys what erasure destroys: all but the fields that are never withheld.
-fn wipe(scene: &mut Scene, index: usize) {
+pub(super) fn wipe(scene: &mut Scene, index: usize) {
     let row = &mut scene.log.rows[index];
     let kind = row.record.kind();
     for (field, spec) in row.disclosed.fields.iter_mut().zip(kind.fields()) {
@@ -25,11 +25,18 @@ fn wipe(scene: &mut Scene, index: usize) {
     }
 }
 
-/// Logs an erasure that this person signed.
-fn erase(scene: &mut Scene, entries: &str, person: &Holder, id: &str) {
+/// Logs an erasure that this person signed, of records from before the next day.
+pub(super) fn erase(scene: &mut Scene, entries: &str, person: &Holder, id: &str) {
+    let next_day = Micros(NOON.0 + 43_200 * SECOND);
+    let reason = format!("privacy request 7\nretention floor: {}", next_day.format());
+    erase_because(scene, entries, &reason, person, id);
+}
+
+/// Logs an erasure for this reason, whatever the ledger would have to say to it.
+fn erase_because(scene: &mut Scene, entries: &str, reason: &str, person: &Holder, id: &str) {
     let say = json!({
         "entries": entries,
-        "reason": "privacy request 7\nretention floor: 2026-11-23T00:00:00.000000Z",
+        "reason": reason,
         "requested_by": { "id": id, "certificate": hex(&person.digest()) },
     });
     let say = signed(Kind::Erasure, say, person);
@@ -99,4 +106,34 @@ fn only_the_tenants_own_person_erases() {
     let report = scene.pack(0).check(&scene.world.trust());
     assert_eq!(report.result, Verdict::Indeterminate);
     assert!(report.complete.unwrap().erased.is_empty());
+}
+
+/// PACK-29: an erasure explains what was logged before it, and before the floor that was signed. A
+/// ledger can't keep one at hand to hide what comes.
+#[test]
+fn an_erasure_explains_nothing_that_came_after_it_or_lies_beyond_its_floor() {
+    let early = format!("early\nretention floor: {}", Micros(NOON.0 + SECOND).format());
+    let no_floor = "because";
+    for reason in [&early, no_floor] {
+        let mut scene = Scene::new();
+        let carol = scene.world.person("tenant-admin", "carol");
+        let granted = scene.grants[0];
+        wipe(&mut scene, granted);
+        erase_because(&mut scene, &granted.to_string(), reason, &carol, "carol");
+        let report = scene.pack(0).check(&scene.world.trust());
+        assert_eq!(report.decisive().unwrap().fault.code, Code::PersonUnchecked, "{reason}");
+        assert!(report.complete.unwrap().erased.is_empty(), "{reason}");
+    }
+    let mut scene = Scene::new();
+    let carol = scene.world.person("tenant-admin", "carol");
+    // The erasure stands right before the record that it names.
+    let next = scene.log.rows.len() + 1;
+    erase(&mut scene, &next.to_string(), &carol, "carol");
+    let later = scene.log.say(&mut scene.gate, Kind::Verdict, &verdict(60, "refuse", &json!({})));
+    assert_eq!(later, next);
+    wipe(&mut scene, later);
+    scene.log.settle();
+    let report = scene.pack(0).check(&scene.world.trust());
+    let complete = report.complete.unwrap();
+    assert!(complete.refusals.contains(&(later as u64)) && complete.erased.is_empty());
 }

@@ -7,5 +7,6 @@ mod erased;
 mod honest;
 mod lying;
 mod manifest;
+mod overlooked;
 mod scene;
 mod stage;

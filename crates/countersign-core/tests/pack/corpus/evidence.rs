@@ -363,6 +363,22 @@ fn of_what_it_rests_on(attacks: &mut Attacks, scene: &Scene) {
             value["supporting"][at]["certificates"]["people"] = chain;
         });
     }
+    for (name, at) in [
+        ("another action's verdict", scene.refusal),
+        ("another tenant's verdict", scene.refusal + 1),
+        ("an outcome", scene.outcome),
+        ("the opening of its stream", 1),
+        ("a policy", 4),
+        ("a notice", scene.heartbeat),
+    ] {
+        let mut other = scene.log.evidence(&scene.world, at, scene.log.size());
+        other.supporting.clear();
+        let other: Value = serde_json::from_slice(&other.to_bytes()).unwrap();
+        let name = format!("{name} among what it rests on");
+        attacks.add(name, Invalid(Code::SupportingUnrelated), |value| {
+            value["supporting"].as_array_mut().unwrap().push(other);
+        });
+    }
     attacks.add("its own file among what it rests on", Invalid(SupportingDuplicate), |value| {
         let mut own = value.clone();
         own["supporting"] = json!([]);

@@ -1,32 +1,16 @@
 //! What is cut from a pack, put into it or renamed in it, its manifest made to fit.
 
 use countersign_core::codes::Code;
-use countersign_core::kinds::Kind;
 use countersign_core::pack::PackFile;
 use countersign_core::verify::Verdict;
-use serde_json::json;
 
 use super::super::scene::Scene;
-use super::super::stage::{Gate, NOON, Pack, sign_head, verdict};
+use super::super::stage::{NOON, Pack, sign_head};
 
 /// A lie about what is in the pack, whose manifest is then made to fit.
 type Cut = fn(&Scene, &mut Pack);
 
 const CUTS: &[(&str, Cut, Code)] = &[
-    (
-        "a refusal is held back",
-        |s, p| {
-            p.remove(PackFile::Evidence(s.refusal as u64));
-        },
-        Code::PackRecordWithheld,
-    ),
-    (
-        "the last record is held back",
-        |s, p| {
-            p.remove(PackFile::Evidence(s.heartbeat as u64));
-        },
-        Code::PackRecordWithheld,
-    ),
     (
         "another tenant's record is put in",
         |s, p| {
@@ -152,19 +136,6 @@ const CUTS: &[(&str, Cut, Code)] = &[
             p.put(PackFile::Certificate([7; 32]), b"none".to_vec());
         },
         Code::CertPem,
-    ),
-    (
-        "a second stream of a claimed key is held back",
-        |s, p| {
-            let (mut log, gate) = (s.log.clone(), &s.gate);
-            let mut second = Gate::new("acme", "prod-1", gate.holder.clone(), 1);
-            log.open(&s.world, &second);
-            let at = log.say(&mut second, Kind::Verdict, &verdict(50, "refuse", &json!({})));
-            log.settle();
-            *p = log.complete(&s.world, &[gate], [0, log.size()]);
-            p.remove(PackFile::Evidence(at as u64));
-        },
-        Code::PackRecordWithheld,
     ),
     (
         "a head of another history before the range",

@@ -51,9 +51,9 @@ pub(crate) async fn complete(dir: &Path, actions: &Actions) -> Result<Vec<Figure
     let pack = house.path("pack")?;
     let packed =
         cost(&house.program, &[&["pack", "--complete", "--out", &pack], &at[..]].concat())?;
-    let verifier = house.program.with_file_name("countersign-verify");
+    let auditor = house.program.with_file_name("countersign-verify");
     let trust = house.path("trust.toml")?;
-    let verified = cost(&verifier, &["pack", &pack, "--trust", &trust])?;
+    let checked = cost(&auditor, &["pack", &pack, "--trust", &trust])?;
     let (digests, bytes) = sha256_of(Path::new(&pack))?;
     let signatures = signatures(records);
     let plain = Figure::plain;
@@ -65,8 +65,8 @@ pub(crate) async fn complete(dir: &Path, actions: &Actions) -> Result<Vec<Figure
         plain("pack_submit", submitted.seconds, "s").with_reference(signatures),
         plain("pack_make", packed.seconds, "s").with_reference(signatures),
         plain("pack_make_memory", packed.memory, "MiB"),
-        plain("pack_verify", verified.seconds, "s").with_reference(signatures),
-        plain("pack_verify_memory", verified.memory, "MiB"),
+        plain("pack_verify", checked.seconds, "s").with_reference(signatures),
+        plain("pack_verify_memory", checked.memory, "MiB"),
     ])
 }
 

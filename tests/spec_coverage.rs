@@ -22,8 +22,6 @@ enum Why {
 
 /// Rules that neither code nor test cites.
 const UNCITED: &[(&str, Why)] = &[
-    ("ALRM-1", Why::Later),
-    ("ALRM-2", Why::Later),
     ("CERT-11", Why::Unnamed),
     ("CONS-4", Why::Elsewhere),
     ("CONV-1", Why::Unnamed),
@@ -47,7 +45,6 @@ const UNCITED: &[(&str, Why)] = &[
     ("KIND-10", Why::Unnamed),
     ("KIND-11", Why::Unnamed),
     ("KIND-13", Why::Later),
-    ("MIRR-1", Why::Later),
     ("NOTE-8", Why::Unnamed),
     ("NOTE-9", Why::Unnamed),
     ("RCPT-1", Why::Unnamed),

@@ -7,6 +7,7 @@ mod core;
 mod figure;
 mod gate;
 mod house;
+mod mirror;
 mod pack;
 mod pure;
 mod query;
@@ -70,6 +71,8 @@ enum Part {
     Gate,
     /// A complete pack, made and verified.
     Pack,
+    /// Verifying whole mirrors.
+    Mirror,
     /// Pages of records, by each index.
     Query,
     /// The whole way.
@@ -124,6 +127,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Figure>, String> {
     }
     if wanted(Part::Pack) {
         figures.extend(pack::complete(&dir, &actions).await?);
+    }
+    if wanted(Part::Mirror) {
+        figures.extend(mirror::mirrors(&dir)?);
     }
     if wanted(Part::Query) {
         figures.extend(query::pages(&dir.join("query"), &actions).await?);

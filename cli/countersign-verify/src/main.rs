@@ -9,10 +9,14 @@ macro_rules! say {
     ($($text:tt)*) => { $crate::print_line(&format!($($text)*)) };
 }
 
+mod alarm;
 mod files;
+mod folder;
 mod inspect;
+mod mirror;
 mod pack;
 mod pack_report;
+mod progress;
 #[cfg(feature = "replay")]
 mod replay;
 mod report;
@@ -76,6 +80,34 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Output::Human)]
         output: Output,
     },
+    /// Verify a whole mirror: every tile, entry and head, and that no stream has a gap.
+    #[command(after_help = EXIT_CODES)]
+    Mirror {
+        /// The mirror's folder, which holds <hex SHA-256 of origin>/ for each log.
+        dir: PathBuf,
+        /// The trust file: the only thing that is believed. Without it nothing is ever VALID.
+        #[arg(long)]
+        trust: Option<PathBuf>,
+        /// Keeps in this file how far it came, and goes on from there the next time: entries that
+        /// were verified are not read again. Keep it where you keep the trust file.
+        #[arg(long, value_name = "FILE")]
+        resume: Option<PathBuf>,
+        /// How to report.
+        #[arg(long, value_enum, default_value_t = Output::Human)]
+        output: Output,
+    },
+    /// Verify alarms. VALID means that an alarm is true: the log misbehaved.
+    #[command(after_help = EXIT_CODES)]
+    Alarm {
+        /// The files.
+        files: Vec<PathBuf>,
+        /// The trust file, of which only the logs' keys count. Without it nothing is ever VALID.
+        #[arg(long)]
+        trust: Option<PathBuf>,
+        /// How to report.
+        #[arg(long, value_enum, default_value_t = Output::Human)]
+        output: Output,
+    },
     /// Verify verdicts' evidence, and make the verdicts again by the policy that they name.
     #[command(after_help = EXIT_CODES)]
     Replay {
@@ -116,7 +148,8 @@ enum Command {
 enum Output {
     /// Plain sentences; the last line is the result.
     Human,
-    /// One JSON object (spec/report.schema.json, spec/pack-report.schema.json) and nothing after it.
+    /// One JSON object (spec/report.schema.json, spec/pack-report.schema.json,
+    /// spec/mirror-report.schema.json) and nothing after it.
     Json,
 }
 
@@ -164,6 +197,12 @@ fn main() -> ExitCode {
         }
         Command::Pack { dir, trust, output } => {
             with_trust(trust, |trust| pack::run(&dir, trust, output))
+        }
+        Command::Mirror { dir, trust, resume, output } => {
+            with_trust(trust, |trust| mirror::run(&dir, trust, resume.as_deref(), output))
+        }
+        Command::Alarm { files, trust, output } => {
+            with_trust(trust, |trust| alarm::run(&files, trust, output))
         }
         #[cfg(feature = "replay")]
         Command::Replay { files, policies, trust, output } => {

@@ -2,7 +2,7 @@
 //! it is followed out of it, waited for, or read past its cap.
 
 use std::fs::File;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use countersign_core::encoding::escaped;
@@ -11,6 +11,8 @@ use countersign_core::pack::{
 };
 use countersign_core::trust::Trust;
 
+use crate::folder::{Entry, Found, described, listing, open, read, unread};
+use crate::progress::Progress;
 use crate::{Exit, Output, pack_report};
 
 const MANIFEST: &str = "manifest.json";
@@ -50,7 +52,7 @@ fn verify(dir: &Path, trust: Option<&Trust>) -> Result<PackReport, String> {
     let mut check = PackCheck::new(manifest, trust);
     walk(dir, &mut check)?;
     let mut entries = Entries::default();
-    let mut progress = Progress::new();
+    let mut progress = Progress::new("files");
     while let Some(want) = check.want() {
         let found = match want {
             Want::File(file) => read(dir, &file.to_string(), file.cap())?,
@@ -93,7 +95,7 @@ fn walk(dir: &Path, check: &mut PackCheck<'_>) -> Result<(), String> {
         strays += 1;
         strays < FINDINGS_MAX
     };
-    for (name, kind) in listing(dir)? {
+    for (name, kind) in listing(dir, FINDINGS_MAX + 16)? {
         let folder = FOLDERS.contains(&name.as_str());
         let known = match kind {
             Entry::Folder => folder,
@@ -120,79 +122,6 @@ fn walk(dir: &Path, check: &mut PackCheck<'_>) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Entry {
-    Plain,
-    Folder,
-    /// A link, a pipe, a device, a socket.
-    Other,
-}
-
-/// What lies in the pack's folder itself, by name; more than a pack may have there is cut off.
-fn listing(dir: &Path) -> Result<Vec<(String, Entry)>, String> {
-    let entries = std::fs::read_dir(dir).map_err(|error| unread(dir, "", &error))?;
-    let mut found = entries
-        .take(FINDINGS_MAX + 16)
-        .map(|entry| entry.and_then(|entry| described(&entry)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unread(dir, "", &error))?;
-    found.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(found)
-}
-
-fn described(entry: &std::fs::DirEntry) -> std::io::Result<(String, Entry)> {
-    // The entry's own type: links are not followed.
-    let kind = entry.file_type()?;
-    let kind = if kind.is_file() {
-        Entry::Plain
-    } else if kind.is_dir() {
-        Entry::Folder
-    } else {
-        Entry::Other
-    };
-    Ok((entry.file_name().to_string_lossy().into_owned(), kind))
-}
-
-fn unread(dir: &Path, name: &str, error: &std::io::Error) -> String {
-    let path = escaped(&dir.join(name).display().to_string());
-    format!("{path} can't be read: {error}. Check the path and its permissions.")
-}
-
-enum Found {
-    Bytes(Vec<u8>),
-    Absent,
-    NotAFile,
-}
-
-/// Opens a plain file; a link is none.
-fn open(dir: &Path, name: &str) -> Result<Result<File, Found>, String> {
-    let path = dir.join(name);
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Ok(Err(Found::Absent)),
-        std::io::ErrorKind::NotADirectory => Ok(Err(Found::NotAFile)),
-        _ => Err(unread(dir, name, &error)),
-    };
-    // Looked at before it is opened: opening a pipe would wait for somebody to write.
-    match std::fs::symlink_metadata(&path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Ok(Err(Found::NotAFile)),
-        Err(error) => return failed(error),
-    }
-    File::open(&path).map(Ok).or_else(failed)
-}
-
-/// Reads a file of at most `cap` bytes, and one more, so that the check sees what is too large.
-fn read(dir: &Path, name: &str, cap: usize) -> Result<Found, String> {
-    let file = match open(dir, name)? {
-        Ok(file) => file,
-        Err(found) => return Ok(found),
-    };
-    let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| unread(dir, name, &error))?;
-    Ok(Found::Bytes(bytes))
 }
 
 /// `entries.bin`, part by part.
@@ -225,38 +154,5 @@ impl Entries {
         let limit = u64::try_from(count).unwrap_or(u64::MAX);
         file.take(limit).read_to_end(&mut bytes).map_err(|error| unread(dir, &name, &error))?;
         Ok(Found::Bytes(bytes))
-    }
-}
-
-/// A counted line on standard error, where somebody watches it.
-struct Progress {
-    watched: bool,
-    shown: u64,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { watched: std::io::stderr().is_terminal(), shown: 0 }
-    }
-
-    /// At most two hundred times, whatever there is to do.
-    fn show(&mut self, (done, of): (u64, u64)) {
-        let step = (of / 200).max(1);
-        if self.watched && (done >= self.shown.saturating_add(step)) {
-            self.shown = done;
-            let mut bar = String::new();
-            let filled = done * 30 / of.max(1);
-            for at in 0..30 {
-                bar.push(if at < filled { '=' } else { ' ' });
-            }
-            // Nobody misses a line that a closed terminal does not show.
-            let _ = write!(std::io::stderr(), "\rverifying [{bar}] {done} of {of} files");
-        }
-    }
-
-    fn end(&self) {
-        if self.watched && self.shown > 0 {
-            let _ = writeln!(std::io::stderr());
-        }
     }
 }

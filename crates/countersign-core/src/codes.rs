@@ -277,6 +277,38 @@ registry! {
     Unreachable "UNREACHABLE" "The ledger could not be reached in time." "Check address and identity; countersign doctor says which part fails.";
     LineMalformed "LINE_MALFORMED" "A line of the input is not a verdict as spec/kinds.md has it." "Mend the line that is named.";
 
+    // Alarms.
+    AlarmMalformed "ALARM_MALFORMED" "The file is not an alarm as spec/alarm.md has it, or is not in its one spelling." "Use the alarm as its maker wrote it.";
+    AlarmOversized "ALARM_OVERSIZED" "The alarm is larger than 8 MiB." "Use the alarm as its maker wrote it.";
+    AlarmNoFork "ALARM_NO_FORK" "The two heads are of different sizes, or have the same root." "They are no fork, and prove nothing; to show that a larger head does not continue a smaller one, make a rewrite alarm.";
+    AlarmHashes "ALARM_HASHES" "The hashes do not lead to the root of the head that they are said to be of." "They are of another tree, and prove nothing about this one; ask the alarm's maker for another.";
+    AlarmJoined "ALARM_JOINED" "The hashes show that the larger head continues the smaller one." "That is as it should be, and the alarm is false.";
+    AlarmTimes "ALARM_TIMES" "The times of the two entries do not decrease." "That is as it should be, and the alarm is false.";
+    AlarmNumbers "ALARM_NUMBERS" "The sequence numbers that are shown may all be right." "An honest log may have them, and the alarm is false.";
+
+    // Mirrors.
+    MirrorEmpty "MIRROR_EMPTY" "The folder holds no head that could be verified, so nothing was." "Name the folder of a mirror, which holds <hex SHA-256 of the origin>/ with a checkpoint.";
+    MirrorOrigin "MIRROR_ORIGIN" "The folder is not named by the SHA-256 of its log's origin." "Rename it, if you know whose log it is; otherwise mirror the log again.";
+    MirrorHeadName "MIRROR_HEAD_NAME" "A head is of another log or size than its folder and its file's name say." "The file was renamed or put in another's place; remove it.";
+    MirrorHeadRoot "MIRROR_HEAD_ROOT" "A signed head has another root than the mirror's entries give at its size." "Where no tile or bundle is at fault, the log signed two histories: keep everything, and alarm the tenant.";
+    MirrorHeadUnproven "MIRROR_HEAD_UNPROVEN" "A head's tree can't be recomputed, since files of it are missing or damaged." "Get the files that are named; until then this head is not verified.";
+    MirrorHeadMissing "MIRROR_HEAD_MISSING" "The checkpoint's head is not among the heads." "Run countersign mirror again; it writes every head before the checkpoint.";
+    MirrorCheckpoint "MIRROR_CHECKPOINT" "The checkpoint is missing, or is not the largest of the heads." "Following was interrupted: run countersign mirror again, which ends what it began.";
+    MirrorFileMissing "MIRROR_FILE_MISSING" "A tile or a bundle of entries is missing." "Get it from the log or another mirror, under the same path; until then the mirror is not whole.";
+    MirrorFileKind "MIRROR_FILE_KIND" "Something in the mirror is no plain file or folder where one belongs." "Remove links, pipes and devices: a mirror holds plain files only.";
+    MirrorTile "MIRROR_TILE" "A tile of hashes is not the one that the entries give." "The copy was altered or is damaged: get the tile from the log or another mirror.";
+    MirrorBundle "MIRROR_BUNDLE" "A bundle of entries does not hash to its tile, or is not whole." "The copy was altered or is damaged: get the bundle from the log or another mirror.";
+    MirrorTimeOrder "MIRROR_TIME_ORDER" "An entry is dated before one that stands in front of it in the log." "The log backdated it: keep the mirror as proof, and alarm the tenant.";
+    MirrorSeqGap "MIRROR_SEQ_GAP" "A stream's sequence number is skipped: a record is missing." "The record was dropped or hidden: keep the mirror as proof, and ask gate and ledger for it.";
+    MirrorSeqRepeated "MIRROR_SEQ_REPEATED" "A stream goes back to a sequence number that it had." "The log duplicated, reordered or forked the stream: keep the mirror as proof, and alarm the tenant.";
+    MirrorEntryUnread "MIRROR_ENTRY_UNREAD" "An entry is of a length, version or kind that this program does not know, so neither its stream nor its time is checked." "Use a newer version of this program; another log's entries it can't judge.";
+    MirrorStreams "MIRROR_STREAMS" "The log has more streams than this program follows (1,048,576), so those beyond are not checked." "Find out who opens so many.";
+    MirrorForeign "MIRROR_FOREIGN" "A file has no place in a mirror of this size." "It may be left from a run that was interrupted; nothing was read from it.";
+    MirrorAlarm "MIRROR_ALARM" "An alarm beside the mirror proves that the log misbehaved." "This is not the only history that the log showed: countersign-verify alarm says what it did.";
+    MirrorStopped "MIRROR_STOPPED" "Following of this log was stopped, and the file that says so is there." "Read the alarm or the finding that stopped it before you follow the log again.";
+    MirrorState "MIRROR_STATE" "The file of --resume is damaged, or none that this program wrote." "Remove it: the mirror is then verified from its beginning.";
+    MirrorResume "MIRROR_RESUME" "The mirror was changed in the part that an earlier run verified." "Verify it again from its beginning, without --resume or with a new file.";
+
     // Queries and erasure.
     QueryMalformed "QUERY_MALFORMED" "The query names an unknown field, a value that no record can have, an empty window, or too much." "Compare it with the fields and limits of proto/countersign/v1/ledger.proto.";
     CursorMalformed "CURSOR_MALFORMED" "The cursor lies outside the log as of the page's size, or comes without a size." "Give cursor and size back as the page before named them.";

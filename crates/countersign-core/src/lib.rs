@@ -5,6 +5,7 @@
 //! check. Formats are those of `spec/`; rule ids such as REC-4 name the sentences there.
 
 pub mod action;
+pub mod alarm;
 pub mod cert;
 pub mod codes;
 pub mod disclose;
@@ -16,6 +17,7 @@ pub mod json;
 pub mod kinds;
 pub mod lifecycle;
 pub mod merkle;
+pub mod mirror;
 pub mod note;
 pub mod pack;
 pub mod query;

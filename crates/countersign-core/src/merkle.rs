@@ -7,9 +7,11 @@
 //! What is absent: recursion, input or output. A prover names the nodes it needs ([`NodeId`]) and is
 //! handed their hashes by a [`HashReader`].
 
+use sha2::block_api::compress256;
 use sha2::{Digest as _, Sha256};
 
 use crate::codes::{Code, Fault};
+use crate::entry::ENTRY_BYTES;
 use crate::hash::{Context, Hash, LeafHash, LeafIndex, RootHash, TreeSize};
 
 /// How one tree joins two nodes.
@@ -32,12 +34,48 @@ pub struct BatchTree;
 
 impl NodeHasher for LogTree {
     fn node(left: &Hash, right: &Hash) -> Hash {
-        let mut hasher = Sha256::new();
-        hasher.update([1]);
-        hasher.update(left);
-        hasher.update(right);
-        hasher.finalize().into()
+        let mut message = [1; NODE_BYTES];
+        message[1..33].copy_from_slice(left);
+        message[33..].copy_from_slice(right);
+        sha256_two_blocks(&message)
     }
+}
+
+/// Bytes that are hashed for a node: 0x01 and two hashes.
+const NODE_BYTES: usize = 65;
+/// Bytes that are hashed for a leaf of this log: 0x00 and an entry.
+const LEAF_BYTES: usize = 1 + ENTRY_BYTES;
+
+/// SHA-256's state before the first block (FIPS 180-4, section 5.3.3).
+const SHA256_BEGIN: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+
+/// SHA-256 of a message that ends in its second block. A log hashes little else, each time anew: no
+/// buffer is filled, and both blocks are one call.
+fn sha256_two_blocks<const N: usize>(message: &[u8; N]) -> Hash {
+    const { assert!(N >= 56 && N < 120) };
+    let mut blocks = [0; 128];
+    // FIPS 180-4, section 5.1.1: a one, zeros, the length in bits.
+    if let Some((front, [one, ..])) = blocks.split_first_chunk_mut::<N>() {
+        *front = *message;
+        *one = 0x80;
+    }
+    blocks[120..].copy_from_slice(&(N as u64 * 8).to_be_bytes());
+    let mut state = SHA256_BEGIN;
+    compress256(&mut state, blocks.as_chunks().0);
+    let mut hash = [0; 32];
+    for (to, from) in hash.as_chunks_mut().0.iter_mut().zip(state) {
+        *to = from.to_be_bytes();
+    }
+    hash
 }
 
 impl NodeHasher for FieldTree {
@@ -54,6 +92,11 @@ impl NodeHasher for BatchTree {
 
 /// SHA-256(0x00 || entry): the leaf hash of the log tree (RFC 9162 section 2.1.1).
 pub fn leaf_hash(entry: &[u8]) -> LeafHash {
+    if let Ok(entry) = <&[u8; ENTRY_BYTES]>::try_from(entry) {
+        let mut message = [0; LEAF_BYTES];
+        message[1..].copy_from_slice(entry);
+        return LeafHash(sha256_two_blocks(&message));
+    }
     let mut hasher = Sha256::new();
     hasher.update([0]);
     hasher.update(entry);
@@ -169,6 +212,31 @@ pub fn verify_consistency(
         let (seed, rest) = proof.split_first().ok_or(Code::ProofLength)?;
         (*seed, rest)
     };
+    let (old, new) = roots_from_consistency(old_size, new_size, &seed, rest)?;
+    // 7. Both roots as they were given.
+    if old == *old_root && new == *new_root {
+        Ok(())
+    } else {
+        Err(Code::ConsistencyMismatch.into())
+    }
+}
+
+/// Evaluates the two roots that a consistency proof leads to, the smaller tree's first
+/// (RFC 9162 section 2.1.4.2, steps 3 to 7).
+///
+/// `seed` is the proof's first value: the root of the smaller tree where its size is a power of two,
+/// which RFC 9162 leaves out of the proof. The length of `rest` must be exactly what the sizes
+/// demand; `1 ≤ old_size < new_size`.
+pub fn roots_from_consistency(
+    old_size: TreeSize,
+    new_size: TreeSize,
+    seed: &Hash,
+    rest: &[Hash],
+) -> Result<(RootHash, RootHash), Fault> {
+    let (first, second) = (old_size.0, new_size.0);
+    if first == 0 || first >= second {
+        return Err(Code::ConsistencySizes.into());
+    }
     // 3. fn = first - 1, sn = second - 1, shifted while fn's last bit is set.
     let (mut fn_, mut sn) = (first - 1, second - 1);
     while fn_ & 1 == 1 {
@@ -176,7 +244,7 @@ pub fn verify_consistency(
         sn >>= 1;
     }
     // 5. fr and sr are the first value.
-    let (mut fr, mut sr) = (seed, seed);
+    let (mut fr, mut sr) = (*seed, *seed);
     // 6. For each further value c:
     for c in rest {
         if sn == 0 {
@@ -195,15 +263,11 @@ pub fn verify_consistency(
         fn_ >>= 1;
         sn >>= 1;
     }
-    // 7. Exact length, and both roots as they were given.
+    // 7. Exact length; the caller compares the roots.
     if sn != 0 {
         return Err(Code::ProofLength.into());
     }
-    if fr == old_root.0 && sr == new_root.0 {
-        Ok(())
-    } else {
-        Err(Code::ConsistencyMismatch.into())
-    }
+    Ok((RootHash(fr), RootHash(sr)))
 }
 
 /// A complete subtree of the log: `2^level` leaves from `index * 2^level`.

@@ -98,7 +98,7 @@ pub(crate) enum Command {
     /// Find records by who, what, where, when and how it came out.
     #[command(after_help = QUERY_EXIT_CODES)]
     Query(QueryArgs),
-    /// Follow the tenant's records as they are logged, one JSON object a line.
+    /// Follow the tenant's records as they are logged, one a line.
     #[command(after_help = EXIT_CODES)]
     Watch(WatchArgs),
     /// Put evidence into a folder that is verified offline, complete where asked.
@@ -208,12 +208,30 @@ pub(crate) struct ServeArgs {
 pub(crate) struct Connection {
     /// The ledger's gRPC address: host:port or https://host:port; http://host:port only for a
     /// ledger on loopback that serves with --insecure-dev, where no identity is shown.
-    #[arg(long, env = "COUNTERSIGN_SERVER")]
+    #[arg(long, env = "COUNTERSIGN_SERVER", value_parser = address)]
     pub(crate) server: String,
     /// Folder of the identity to call with, such as DIR/identities/gate. In a folder that init made,
     /// the gate's is meant.
     #[arg(long, env = "COUNTERSIGN_IDENTITY")]
     pub(crate) identity: PathBuf,
+}
+
+/// An address with all that a connection needs: a port, unless a scheme implies one.
+///
+/// # Errors
+///
+/// A sentence with the forms that are taken.
+pub(crate) fn address(text: &str) -> Result<String, String> {
+    let bare = !text.starts_with('[') && text.matches(':').count() > 1;
+    let port = text.rsplit_once(':').filter(|(host, port)| {
+        !host.is_empty() && !bare && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if text.contains("://") || port.is_some() {
+        return Ok(text.to_owned());
+    }
+    Err("it names no port: give host:port, such as localhost:7443 or [::1]:7443; or \
+         http://host:port for one that serves with --insecure-dev."
+        .to_owned())
 }
 
 #[derive(Args)]
@@ -256,7 +274,8 @@ pub(crate) struct EvidenceArgs {
     /// Folder for the files.
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// Trust file to verify under before anything is written; without it only the log's own keys
+    /// Trust file to verify under before anything is written; without it that of the identity's
+    /// folder or of the installation which that is in. Where there is none only the log's own keys
     /// are used, and who gave the gate its certificate is not checked.
     #[arg(long, env = "COUNTERSIGN_TRUST")]
     pub(crate) trust: Option<PathBuf>,

@@ -52,8 +52,10 @@ pub(crate) async fn run(args: DiagnoseArgs) -> Result<Exit, Failure> {
     let gate = args.gate.clone().unwrap_or_else(|| config.gate.grpc.to_string());
     let known = Known {
         tenant: identity.spiffe.tenant().to_owned(),
-        gate: status(&identity, &gate, trust.clone()).await.map_err(|failure| failure.message),
-        log: log(&identity, &server).await.map_err(|failure| failure.message),
+        gate: status(&identity, &gate, trust.clone())
+            .await
+            .map_err(|failure| in_one_line(&failure)),
+        log: log(&identity, &server).await.map_err(|failure| in_one_line(&failure)),
         config,
         trust,
     };
@@ -64,13 +66,16 @@ pub(crate) async fn run(args: DiagnoseArgs) -> Result<Exit, Failure> {
         ("What is the evidence?", what_is_the_evidence(&known)),
         ("What is the worst failure?", worst_failure(&known, &args.dir)),
     ];
-    let mut unknown = 0;
+    let (mut risks, mut unknown) = (0_u64, 0_u64);
     for (number, (question, lines)) in (1..).zip(sections) {
         println!("{number}. {question}");
         for line in lines {
             let (mark, text) = match line {
                 Line::Known(text) => ("known    ", text),
-                Line::Risk(text) => ("RISK     ", text),
+                Line::Risk(text) => {
+                    risks += 1;
+                    ("RISK     ", text)
+                }
                 Line::Unknown(text) => {
                     unknown += 1;
                     ("unknown  ", text)
@@ -82,10 +87,17 @@ pub(crate) async fn run(args: DiagnoseArgs) -> Result<Exit, Failure> {
     }
     let reached = known.gate.is_ok() && known.log.is_ok();
     eprintln!(
-        "countersign: {unknown} things can't be known from here{}.",
+        "countersign: {risks} {}, and {unknown} {} that can't be known from here{}.",
+        if risks == 1 { "risk" } else { "risks" },
+        if unknown == 1 { "thing" } else { "things" },
         if reached { "" } else { ", some of them since gate or ledger did not answer" }
     );
     Ok(if reached { Exit::Success } else { Exit::Indeterminate })
+}
+
+/// What a failure says, as part of a line.
+fn in_one_line(failure: &Failure) -> String {
+    failure.message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// One line of an answer.
@@ -225,11 +237,11 @@ fn out_of_policy(known: &Known) -> Vec<Line> {
             of("refuse"),
             of("supervise")
         )));
-        let shadows = log.notices.iter().filter(|row| row.about == "mode").count();
-        if shadows > 0 {
+        let switches = log.notices.iter().filter(|row| row.about == "mode").count();
+        if switches > 0 {
             lines.push(Line::Known(format!(
-                "the mode was switched: {shadows} of the newest {NEWEST} notices (countersign query \
-                 --kind notice)"
+                "a halt was set or lifted, or the mode switched, {switches} times in the newest {NEWEST} \
+                 notices (countersign query --kind notice)"
             )));
         }
     }

@@ -1,5 +1,6 @@
 //! `erase`: the tenant's own people have payloads destroyed, by signature and on record.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 
 use countersign_client::{Client, ClientError, ErasureOrder, erasure_reason};
@@ -108,7 +109,7 @@ async fn rows(
 }
 
 fn show(rows: &[Row], count: u64) {
-    eprintln!("{}", table(rows));
+    eprintln!("{}", table(rows, &BTreeMap::new()));
     let more = count.saturating_sub(rows.len() as u64);
     if more > 0 {
         eprintln!("… and {more} more.");

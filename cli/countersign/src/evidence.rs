@@ -2,19 +2,20 @@
 
 use std::path::Path;
 
-use countersign_client::EvidenceItem;
+use countersign_client::{Client, ClientError, EvidenceItem};
+use countersign_core::codes::Code;
 use countersign_core::encoding::{escaped, from_decimal};
 use countersign_core::hash::{LeafIndex, TreeSize};
+use countersign_core::json::spelt_out;
 use countersign_core::kinds::is_uuid_v7;
-use countersign_core::trust::Trust;
 use countersign_core::verify::Verdict;
 use countersign_proto::convert::{EvidenceQuery, RecordRef};
 use serde_json::json;
 
 use crate::args::{EvidenceArgs, Output};
-use crate::connect::connect;
 use crate::exit::{Exit, Failure};
-use crate::files::{make_folder, read_trust, replace, shown, sync_folder};
+use crate::files::{make_folder, replace, shown, sync_folder};
+use crate::gate_link::trust_of;
 use crate::identity::Identity;
 
 pub(crate) async fn run(args: EvidenceArgs) -> Result<Exit, Failure> {
@@ -28,12 +29,10 @@ pub(crate) async fn run(args: EvidenceArgs) -> Result<Exit, Failure> {
             ));
         }
     };
-    let trust = args.trust.as_deref().map(read_trust).transpose()?;
-    if let (Some(trust), Some(path)) = (&trust, &args.trust) {
-        names_log(trust, path, &Identity::read(&args.connection.identity)?)?;
-    }
-    let (_, client) = connect(&args.connection).await?;
-    let items = client.evidence(query, TreeSize(0), trust.as_ref()).await?;
+    let identity = Identity::read(&args.connection.identity)?;
+    let trust = trust_of(&identity, args.trust.as_ref())?;
+    let client = Client::connect(identity.client_config(&args.connection.server)).await?;
+    let items = client.evidence(query, TreeSize(0), trust.as_ref()).await.map_err(not_found)?;
     client.settle().await?;
     make_folder(&args.out)?;
     let mut exit = Exit::Success;
@@ -58,6 +57,13 @@ pub(crate) async fn run(args: EvidenceArgs) -> Result<Exit, Failure> {
         );
     }
     Ok(exit)
+}
+
+/// What is not there is neither proved nor proved wrong: nothing was verified (EVID-7).
+fn not_found(error: ClientError) -> Failure {
+    let unknown = error.code() == Code::NotFound;
+    let failure = Failure::from(error);
+    if unknown { Failure { exit: Exit::Indeterminate, ..failure } } else { failure }
 }
 
 /// What a file was checked with, and what that came to.
@@ -109,37 +115,17 @@ fn print(item: &EvidenceItem, path: &Path, checked: Checked, output: Output) {
         ),
         Output::Jsonl => println!(
             "{}",
-            json!({
-                "index": item.index.0,
-                "kind": kind,
-                "outcome": outcome,
-                // A result is that of a trust file; without one there is none.
-                "result": (checked != Checked::UnderLogKey).then(|| checked.words()),
-                "evidence": path.display().to_string(),
-            })
+            spelt_out(
+                &json!({
+                    "index": item.index.0,
+                    "kind": kind,
+                    "outcome": outcome,
+                    // A result is that of a trust file; without one there is none.
+                    "result": (checked != Checked::UnderLogKey).then(|| checked.words()),
+                    "evidence": path.display().to_string(),
+                })
+                .to_string()
+            )
         ),
     }
-}
-
-/// A trust file that was made for another log would blame the ledger for being itself.
-fn names_log(trust: &Trust, path: &Path, identity: &Identity) -> Result<(), Failure> {
-    let named: Vec<String> = trust.logs.iter().map(|log| escaped(&log.vkey.name)).collect();
-    let origin = escaped(&identity.file.origin);
-    if trust.logs_of(&identity.file.origin).next().is_none() {
-        return Err(Failure::usage(format!(
-            "{} does not name this log, {origin}: it names {}. Give the trust file of this log, or \
-             add the log's vkey to it if you trust it.",
-            shown(path),
-            named.join(", ")
-        )));
-    }
-    if !trust.logs.iter().any(|log| log.vkey == identity.log) {
-        return Err(Failure::usage(format!(
-            "{} names the log {origin} with another key than {} has. Ask the operator which one is \
-             the log's, by a way that you trust.",
-            shown(path),
-            shown(&identity.path("log.vkey"))
-        )));
-    }
-    Ok(())
 }

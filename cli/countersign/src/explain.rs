@@ -18,8 +18,9 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         let mut table = Table::new();
         table.load_preset(NOTHING);
         for (code, meanings) in &known {
-            for (what, _) in meanings {
-                table.add_row([*code, *what]);
+            for meaning in meanings {
+                let place = if meanings.len() > 1 { meaning.place } else { "" };
+                table.add_row([*code, place, meaning.what]);
             }
         }
         println!("{table}");
@@ -34,25 +35,44 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         ))
     })?;
     println!("{code}");
-    for (what, remedy) in meanings {
+    for Meaning { place, what, remedy } in meanings {
+        // Where one code names two things, it matters where it was met.
+        if meanings.len() > 1 {
+            println!("\n{place}:");
+        }
         println!("{what}\n{remedy}");
     }
     Ok(Exit::Success)
 }
 
-type Meanings = Vec<(&'static str, &'static str)>;
+/// What a code means where it is met.
+struct Meaning {
+    place: &'static str,
+    what: &'static str,
+    remedy: &'static str,
+}
 
 /// Every code with what it means: of calls and files, of a gate's refusals, of reconciliation. Some
 /// name a refused call and a refused action both, in sentences of their own.
-fn known() -> BTreeMap<&'static str, Meanings> {
-    let calls = Code::ALL.iter().map(|code| (code.as_str(), code.what(), code.remedy()));
-    let gate = GateCode::ALL.iter().map(|code| (code.as_str(), code.what(), code.remedy()));
-    let matters = Matter::ALL.iter().map(|code| (code.as_str(), code.what(), code.remedy()));
-    let mut known: BTreeMap<&str, Meanings> = BTreeMap::new();
-    for (code, what, remedy) in calls.chain(gate).chain(matters) {
+fn known() -> BTreeMap<&'static str, Vec<Meaning>> {
+    let calls = Code::ALL.iter().map(|code| {
+        let place = "As the answer to a call, or found by verification";
+        (code.as_str(), Meaning { place, what: code.what(), remedy: code.remedy() })
+    });
+    let gate = GateCode::ALL.iter().map(|code| {
+        let place = "As the reason of a gate's refusal";
+        (code.as_str(), Meaning { place, what: code.what(), remedy: code.remedy() })
+    });
+    let matters = Matter::ALL.iter().map(|code| {
+        let place = "As a finding of countersign reconcile";
+        (code.as_str(), Meaning { place, what: code.what(), remedy: code.remedy() })
+    });
+    let mut known: BTreeMap<&str, Vec<Meaning>> = BTreeMap::new();
+    for (code, meaning) in calls.chain(gate).chain(matters) {
         let meanings = known.entry(code).or_default();
-        if !meanings.contains(&(what, remedy)) {
-            meanings.push((what, remedy));
+        let same = |told: &Meaning| (told.what, told.remedy) == (meaning.what, meaning.remedy);
+        if !meanings.iter().any(same) {
+            meanings.push(meaning);
         }
     }
     known

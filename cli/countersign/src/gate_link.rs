@@ -1,9 +1,10 @@
 //! Calling a gate as an identity, and what its evidence is verified with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use countersign_client::{EvidenceItem, GateCallError, GateClient};
 use countersign_core::codes::Code;
+use countersign_core::encoding::escaped;
 use countersign_core::trust::Trust;
 
 use crate::exit::{Exit, Failure};
@@ -11,14 +12,40 @@ use crate::files::{make_folder, read_trust, replace_unsynced, shown};
 use crate::identity::Identity;
 
 /// The trust file that an identity goes by: the one that was named, else one in its folder, else
-/// that of the installation that the folder is in.
+/// that of the installation that the folder is in. It names the identity's log, or is refused.
 pub(crate) fn trust_of(
     identity: &Identity,
     named: Option<&PathBuf>,
 ) -> Result<Option<Trust>, Failure> {
     let places = [identity.path("trust.toml"), identity.path("../../trust.toml")];
     let found = named.or_else(|| places.iter().find(|path| path.is_file()));
-    found.map(|path| read_trust(path)).transpose()
+    let Some(path) = found else { return Ok(None) };
+    let trust = read_trust(path)?;
+    names_log(&trust, path, identity)?;
+    Ok(Some(trust))
+}
+
+/// A trust file that was made for another log would blame the ledger for being itself.
+fn names_log(trust: &Trust, path: &Path, identity: &Identity) -> Result<(), Failure> {
+    let named: Vec<String> = trust.logs.iter().map(|log| escaped(&log.vkey.name)).collect();
+    let origin = escaped(&identity.file.origin);
+    if trust.logs_of(&identity.file.origin).next().is_none() {
+        return Err(Failure::usage(format!(
+            "{} does not name this log, {origin}: it names {}. Give the trust file of this log, or \
+             add the log's vkey to it if you trust it.",
+            shown(path),
+            named.join(", ")
+        )));
+    }
+    if !trust.logs.iter().any(|log| log.vkey == identity.log) {
+        return Err(Failure::usage(format!(
+            "{} names the log {origin} with another key than {} has. Ask the operator which one is \
+             the log's, by a way that you trust.",
+            shown(path),
+            shown(&identity.path("log.vkey"))
+        )));
+    }
+    Ok(())
 }
 
 /// Connects to a gate. Its evidence is verified under the trust file, where there is one.

@@ -36,13 +36,14 @@ pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     let dir = shown(&args.dir);
     eprintln!("{dir} now holds keys, a development PKI, countersign.toml and trust.toml.");
     eprintln!("Start the ledger:   countersign serve --dir {dir}");
+    eprintln!("Start the gate:     countersign gate --dir {dir} --ledger 127.0.0.1:7443");
     eprintln!(
-        "Register a policy:  countersign policy register --server 127.0.0.1:7443 \
+        "A gate of your own: countersign policy register --server 127.0.0.1:7443 \
          --identity {dir}/identities/gate --owner {dir}/identities/policy-admin \
          --policy-id ID --version VERSION --engine NAME --digest HEX"
     );
     eprintln!(
-        "Submit verdicts:    countersign submit FILE.jsonl --server 127.0.0.1:7443 \
+        "                    countersign submit FILE.jsonl --server 127.0.0.1:7443 \
          --identity {dir}/identities/gate --out evidence"
     );
     eprintln!(

@@ -58,11 +58,19 @@ pub(crate) async fn run(args: EvidencePackArgs) -> Result<Exit, Failure> {
         );
     }
     let tenant = identity.spiffe.tenant().to_owned();
-    let (mut folder, plan) = plan::make(&args, &client, tenant, query).await?;
-    let packer = Packer { args: &args, client: &client, trust: Arc::new(trust), plan: &plan };
-    let filled = packer.fill(&mut folder).await?;
-    client.settle().await?;
-    let checked = packer.finish(&mut folder, &filled)?;
+    let question = plan::question(&args, client.origin(), &tenant, &query);
+    let mut folder = Folder::open(&args.out, &question)?;
+    let made = async {
+        let plan = plan::make(&args, &client, tenant, query, (&folder, &question)).await?;
+        let packer = Packer { args: &args, client: &client, trust: Arc::new(trust), plan: &plan };
+        let filled = packer.fill(&mut folder).await?;
+        client.settle().await?;
+        let checked = packer.finish(&mut folder, &filled)?;
+        Ok::<_, Failure>((filled, checked))
+    };
+    // Boxed: it holds all that a pack is made of.
+    let made = Box::pin(made).await;
+    let (filled, checked) = made.map_err(|failure| folder.left(failure))?;
     tell(&args, &filled, &checked);
     Ok(match checked.report.result {
         Verdict::Valid => Exit::Success,
@@ -251,8 +259,7 @@ impl Packer<'_> {
             }
         }
         packed.records += 1;
-        let erased = self.plan.erased.iter().any(|(from, to)| (*from..=*to).contains(&index));
-        packed.gathered.take(&evidence, &report, erased, asked);
+        packed.gathered.take(&evidence, &report, &self.plan.erased, asked);
         Ok(())
     }
 
@@ -274,7 +281,8 @@ impl Packer<'_> {
     /// Verifies the folder, adds the report of that, and gives the folder its name.
     fn finish(&self, folder: &mut Folder, packed: &Packed) -> Result<Checked, Failure> {
         let mut subject = self.plan.subject(&packed.gathered);
-        folder.put(PackFile::Readme, readme::text(&subject).as_bytes())?;
+        let readme = readme::text(&subject, folder.files());
+        folder.put(PackFile::Readme, readme.as_bytes())?;
         let mut manifest = self.plan.manifest(folder.files().clone());
         // In the form that a verifier will read.
         manifest = Manifest::parse(&manifest.to_bytes()).map_err(|fault| {
@@ -282,13 +290,10 @@ impl Packer<'_> {
         })?;
         let report = check::folder(folder, manifest, self.trust.as_ref().as_ref())?;
         if report.result == Verdict::Invalid {
-            for finding in report.findings.iter().take(20) {
+            for finding in report.findings.iter().take(check::TOLD) {
                 eprintln!("countersign: {}", check::told(finding));
             }
-            return Err(Failure::invalid(format!(
-                "the pack does not verify. What was made stays in {}, to be looked at.",
-                shown(folder.path())
-            )));
+            return Err(Failure::invalid("the pack does not verify: see above."));
         }
         subject.findings = report::Findings::of(&report);
         folder.put(PackFile::Report, report::html(&subject).as_bytes())?;
@@ -328,6 +333,9 @@ fn tell(args: &EvidencePackArgs, packed: &Packed, checked: &Checked) {
     }
     if let Some(found) = checked.report.decisive() {
         eprintln!("countersign: {}", check::told(found));
+    }
+    for line in check::warned(&checked.report) {
+        eprintln!("countersign: {line}");
     }
     eprintln!(
         "countersign: {} records, {}. Look at {out}/report.html; verify it anywhere: \

@@ -1,15 +1,19 @@
 //! `query`: which records there are. Every line is the ledger's word and names the index that its
 //! proof is fetched by.
 
+mod answers;
 pub(crate) mod row;
+pub(crate) mod words;
 
 use countersign_client::{Client, Cursor, Paging};
 use countersign_core::encoding::Micros;
 use countersign_core::hash::{LeafIndex, TreeSize};
+use countersign_core::json::spelt_out;
 use countersign_core::query::{Query, Row};
 use serde_json::json;
 
-use self::row::{row_json, table};
+use self::answers::{Answers, in_full};
+use self::row::{jsonl, row_json, table};
 use crate::args::{QueryArgs, RowOutput};
 use crate::connect::connect;
 use crate::exit::{Exit, Failure};
@@ -24,22 +28,29 @@ pub(crate) async fn run(args: QueryArgs) -> Result<Exit, Failure> {
     if args.count {
         return count(&mut pages, &args).await;
     }
+    let mut answers = args.with_answers.then(|| Answers::new(&client, args.newest_first));
     let mut shown = 0;
     let mut kept = Vec::new();
     while shown < args.limit {
         let most = u32::try_from(args.limit - shown).unwrap_or(PAGE).min(PAGE);
-        let Some(rows) = pages.next(most).await? else { break };
+        let Some(mut rows) = pages.next(most).await? else { break };
         shown += rows.len() as u64;
+        if let Some(answers) = &mut answers {
+            rows = answers.beside(rows, pages.size).await?;
+        }
         match args.output {
-            RowOutput::Jsonl => rows.iter().for_each(|row| println!("{}", row_json(row))),
+            RowOutput::Jsonl => rows.iter().for_each(|row| println!("{}", jsonl(row))),
             RowOutput::Human | RowOutput::Json => kept.extend(rows),
         }
     }
     match args.output {
-        RowOutput::Human if !kept.is_empty() => println!("{}", table(&kept)),
+        RowOutput::Human if !kept.is_empty() => {
+            let more = in_full(&client, &kept, pages.size).await?;
+            println!("{}", table(&kept, &more));
+        }
         RowOutput::Json => {
             let rows: Vec<_> = kept.iter().map(row_json).collect();
-            println!("{:#}", pages.summary(&rows));
+            println!("{}", spelt_out(&format!("{:#}", pages.summary(&rows))));
         }
         _ => {}
     }

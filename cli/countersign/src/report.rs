@@ -24,10 +24,12 @@ use self::gather::ROWS_MAX;
 
 use self::page::Page;
 
-/// Indexes that a sentence lists at most.
+/// Indexes that a sentence of the annex lists at most, and one of the first page.
 const INDEXES: usize = 40;
-/// Findings that the first page names.
+const INDEXES_FIRST: usize = 8;
+/// Findings that the annex names, and the first page.
 const FINDINGS: usize = 20;
+const FINDINGS_FIRST: usize = 3;
 
 /// A head of the log.
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ pub(crate) struct Head {
 /// What a pack claims to be complete for.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
-    /// Tenant, gate and sealing key in base64.
+    /// Tenant, gate and sealing key in hex.
     pub(crate) keys: Vec<(String, String, String)>,
     /// The first index that it is about.
     pub(crate) from: u64,
@@ -56,27 +58,58 @@ pub(crate) struct Claim {
 pub(crate) struct Findings {
     /// The result.
     pub(crate) result: Verdict,
-    /// What was found, in sentences.
+    /// Things that somebody should look at though nothing is wrong.
+    pub(crate) warnings: u64,
+    /// What was found, in sentences short enough for the first page.
+    pub(crate) brief: Vec<String>,
+    /// The same in full.
     pub(crate) words: Vec<String>,
     /// What it does not say, in sentences.
     pub(crate) limits: Vec<String>,
+    /// What was not checked, and for how many records.
+    pub(crate) not_checked: Vec<(String, u64)>,
 }
 
 impl Findings {
+    /// Of a pack that was not verified yet.
+    pub(crate) fn none() -> Self {
+        Self {
+            result: Verdict::Indeterminate,
+            warnings: 0,
+            brief: Vec::new(),
+            words: Vec::new(),
+            limits: Vec::new(),
+            not_checked: Vec::new(),
+        }
+    }
+
     /// Of a pack's verification.
     pub(crate) fn of(report: &PackReport) -> Self {
-        let mut words = report.statement(INDEXES);
-        let told = |finding: &PackFinding| {
-            let at = finding.place.index.map(|index| format!(" (record {index})"));
-            format!("{}: {}{}", finding.weight.as_str(), finding.fault, at.unwrap_or_default())
-        };
-        words.extend(report.findings.iter().take(FINDINGS).map(told));
-        let more = report.counts.iter().sum::<u64>().saturating_sub(FINDINGS as u64);
-        if more > 0 {
-            words.push(format!("{more} more findings: countersign-verify pack lists them."));
+        let [.., warnings] = report.counts;
+        Self {
+            result: report.result,
+            warnings,
+            brief: words(report, INDEXES_FIRST, FINDINGS_FIRST, "the annex names more"),
+            words: words(report, INDEXES, FINDINGS, "countersign-verify pack lists them"),
+            limits: report.limits(),
+            not_checked: report.not_checked.iter().map(|(what, n)| (what.clone(), *n)).collect(),
         }
-        Self { result: report.result, words, limits: report.limits() }
     }
+}
+
+fn words(report: &PackReport, indexes: usize, findings: usize, rest: &str) -> Vec<String> {
+    let mut words = report.statement(indexes);
+    let told = |finding: &PackFinding| {
+        let at = finding.place.index.map(|index| format!(" (record {index})"));
+        format!("{}: {}{}", finding.weight.as_str(), finding.fault, at.unwrap_or_default())
+    };
+    words.extend(report.findings.iter().take(findings).map(told));
+    let all: u64 = report.counts.iter().sum();
+    let more = all.saturating_sub(findings as u64);
+    if more > 0 {
+        words.push(format!("{more} more findings: {rest}."));
+    }
+    words
 }
 
 /// What a report is about.

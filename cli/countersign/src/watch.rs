@@ -1,16 +1,19 @@
-//! `watch`: the tenant's own records as they come, one JSON object a line.
+//! `watch`: the tenant's own records as they come, one a line.
 
 use std::io::Write as _;
 
-use countersign_core::hash::LeafIndex;
+use countersign_client::{Client, WatchedRecord};
+use countersign_core::hash::{LeafIndex, TreeSize};
+use countersign_proto::convert::{EvidenceQuery, RecordRef};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::WatchArgs;
+use crate::args::{Output, WatchArgs};
 use crate::connect::connect;
 use crate::exit::{Exit, Failure};
 use crate::files::make_folder;
 use crate::gate_link::{keep, trust_of};
-use crate::query::row::row_json;
+use crate::query::row::{jsonl, line};
+use crate::query::words::{notice_in_full, says_more};
 
 pub(crate) async fn run(args: WatchArgs) -> Result<Exit, Failure> {
     let filters = args.filters.filters()?;
@@ -40,7 +43,10 @@ pub(crate) async fn run(args: WatchArgs) -> Result<Exit, Failure> {
                 if let (Some(out), Some(item)) = (&args.out, &record.evidence) {
                     keep(item, out)?;
                 }
-                let line = format!("{}\n", row_json(&record.row));
+                let line = match args.output {
+                    Output::Jsonl => jsonl(&record.row),
+                    Output::Human => told(&client, &record).await?,
+                } + "\n";
                 // Whoever reads it wants it now, and may go away.
                 let mut stdout = std::io::stdout().lock();
                 let written = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
@@ -55,4 +61,20 @@ pub(crate) async fn run(args: WatchArgs) -> Result<Exit, Failure> {
         watch.next_index().0
     );
     ended
+}
+
+/// A record for people: its row, and of a notice what its record says.
+async fn told(client: &Client, record: &WatchedRecord) -> Result<String, Failure> {
+    let row = &record.row;
+    let more = match &record.evidence {
+        Some(item) => item.report.facts.view.as_ref().and_then(notice_in_full),
+        None if says_more(row) => {
+            let query = EvidenceQuery::Record(RecordRef::Index(row.index));
+            let items = client.evidence(query, TreeSize(0), None).await?;
+            let view = items.first().and_then(|item| item.report.facts.view.as_ref());
+            view.and_then(notice_in_full)
+        }
+        None => None,
+    };
+    Ok(line(row, more.as_deref()))
 }

@@ -93,6 +93,10 @@ fn init_makes_a_whole_installation_for_its_owner_alone() {
     assert_eq!(fs::read(dir.join("data/begin")).unwrap(), b"", "it lets a log begin there");
     // Nothing of the making is left beside it.
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+    let said = text(&output.stderr);
+    for next in ["countersign serve --dir", "countersign gate --dir", "--ledger 127.0.0.1:7443"] {
+        assert!(said.contains(next), "{next}: {said}");
+    }
 }
 
 #[test]
@@ -458,9 +462,53 @@ fn every_code_is_explained() {
     let all = countersign(&["explain"]);
     assert!(Code::ALL.iter().all(|code| text(&all.stdout).contains(code.as_str())));
     assert!(countersign(&["explain", "seq_gap"]).status.success());
+    // A code that is met in two places says which meaning is of which; one of a single meaning
+    // needs no such word.
+    let two = countersign(&["explain", "GATE_SILENT"]);
+    for place in ["As the answer to a call", "As a finding of countersign reconcile"] {
+        assert!(text(&two.stdout).contains(place), "{}", text(&two.stdout));
+        assert!(text(&all.stdout).contains(place));
+    }
+    assert!(!text(&countersign(&["explain", "SEQ_GAP"]).stdout).contains("As the answer"));
     let unknown = countersign(&["explain", "NO\u{202e}SUCH"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("NO\\u{202e}SUCH"), "escaped");
+}
+
+/// What can't be meant is told before anything is called, with what could be.
+#[test]
+fn a_question_is_checked_before_it_is_asked() {
+    let ask = |what: &[&str]| {
+        let to = ["--server", "127.0.0.1:1", "--identity", "/nonexistent"];
+        let output = countersign(&[&["query"], what, &to].concat());
+        assert_eq!(output.status.code(), Some(2), "{what:?}: {}", text(&output.stderr));
+        text(&output.stderr).to_owned()
+    };
+    for (what, said) in [
+        (["--outcome", "refused"], "refuse"),
+        (["--kind", "verdicts"], "verdict"),
+        (["--mode", "enforced"], "enforce"),
+        (["--action-id", "42"], "UUID of version 7"),
+        (["--policy-digest", "ab"], "64 digits"),
+        (["--since", "yesterday"], "2d"),
+        (["--to", "2026-11-23"], "2026-11-23T02:00:00Z"),
+    ] {
+        let answer = ask(&what);
+        assert!(answer.contains(said) && !answer.contains("QUERY_MALFORMED"), "{answer}");
+    }
+    let head = |server: &str| {
+        let output = countersign(&["head", "--server", server, "--identity", "/nonexistent"]);
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    for server in ["localhost", "localhost:", ":7443", "localhost:x", "localhost:0", "::1"] {
+        let (code, said) = head(server);
+        assert!(code == Some(2) && said.contains("localhost:7443"), "{server}: {said}");
+    }
+    for server in
+        ["localhost:7443", "[::1]:7443", "http://127.0.0.1:7443", "https://ledger.example"]
+    {
+        assert_eq!(head(server).0, Some(4), "{server}: the identity is what is missing");
+    }
 }
 
 #[test]

@@ -363,8 +363,15 @@ async fn head_and_evidence_are_shown_verified() {
     let bytes = fs::read(answer["evidence"].as_str().unwrap()).unwrap();
     assert_eq!(verify_file(&bytes, Some(&stage.trust())).result, Verdict::Valid);
 
-    // Without a trust file it is said what was checked, and that is what was asked for.
+    // Without one that is named, the installation's is taken.
     let output = stage.run(&[&arguments, &call[..]].concat()).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with(": VALID\n"));
+    // Where there is none it is said what was checked, and that is what was asked for.
+    let hidden = stage.root().join("hidden.toml");
+    fs::rename(&trust, &hidden).unwrap();
+    let output = stage.run(&[&arguments, &call[..]].concat()).await;
+    fs::rename(&hidden, &trust).unwrap();
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("against the log's key, not against a trust file"), "{text}");
@@ -395,7 +402,7 @@ async fn head_and_evidence_are_shown_verified() {
 
     let arguments = ["evidence", "01a1f6af-1068-7351-869a-0000000000ff", "--out", "x"];
     let output = stage.run(&[&arguments, &call[..]].concat()).await;
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3), "nothing was verified");
     assert!(String::from_utf8_lossy(&output.stderr).contains("NOT_FOUND"));
     // A ledger that lost what it showed.
     stage.ledger.with(|state| state.cut(3));

@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 
 use crate::codes::{Code, Fault};
+use crate::encoding::{escaped, hex};
 
 /// Containers that one JSON text may nest.
 pub const DEPTH_MAX: usize = 16;
@@ -115,6 +116,29 @@ pub fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 
+/// The same JSON text with every character that is invisible, turns the direction of writing, or ends
+/// a line for somebody (U+0085, U+2028, U+2029) as `\uXXXX`: what a person or a reader of lines may be
+/// shown (XCH-1). It parses to the same value. `text` is JSON as this program writes it.
+pub fn spelt_out(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let mut bytes = [0; 4];
+        let same: &str = c.encode_utf8(&mut bytes);
+        // Between values JSON has only ASCII, and in strings ASCII's controls are escaped already,
+        // but for DEL: line ends and indentation stay.
+        if c < '\u{7f}' || escaped(same) == same {
+            out.push(c);
+            continue;
+        }
+        let mut units = [0; 2];
+        for unit in c.encode_utf16(&mut units) {
+            out.push_str("\\u");
+            out.push_str(&hex(&unit.to_be_bytes()));
+        }
+    }
+    out
+}
+
 /// An object that has exactly the members named, in any order.
 pub struct Object<'a>(&'a Map<String, Value>);
 
@@ -178,6 +202,23 @@ mod tests {
         assert_eq!(code("NaN"), Some(Code::JsonMalformed));
         assert_eq!(code("\"\n\""), Some(Code::JsonMalformed));
         assert_eq!(code(""), Some(Code::JsonMalformed));
+    }
+
+    /// XCH-1: nothing in it ends a line for anybody or hides, and it means the same.
+    #[test]
+    fn what_is_invisible_is_spelt_out_and_means_the_same() {
+        let hostile =
+            "a\u{7f}\u{85}\u{ad}\u{2028}\u{2029}\u{202e}\u{2066}\u{feff}\u{e0041}\n\"\\é\u{1f600}";
+        let value = serde_json::json!({ hostile: [hostile, 1, null], "b": {} });
+        for text in [value.to_string(), format!("{value:#}")] {
+            let spelt = spelt_out(&text);
+            assert_eq!(parse(&spelt).unwrap(), value);
+            assert!(spelt.contains(r"\u0085\u00ad\u2028\u2029\u202e\u2066\ufeff\udb40\udc41"));
+            assert_eq!(spelt.lines().count(), text.lines().count());
+            let shown = spelt.replace('\n', "");
+            assert_eq!(crate::encoding::escaped(&shown), shown);
+            assert!(shown.contains("é\u{1f600}"), "what is visible stays as it is");
+        }
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, ValueEnum};
+use countersign_core::encoding::{Micros, from_hex_array};
+use countersign_core::kinds::{Kind, is_uuid_v7};
 use countersign_core::query::{Field, Filter, Query};
 
-use super::Connection;
-use crate::clock::given;
+use super::{Connection, Output};
+use crate::clock::moment;
 use crate::exit::Failure;
 
 /// How to report records.
@@ -24,11 +27,11 @@ pub(crate) enum RowOutput {
 /// ask for all of them.
 #[derive(Args, Clone, Default)]
 pub(crate) struct FilterArgs {
-    /// Kind of record, such as verdict, approval or outcome.
-    #[arg(long)]
+    /// Kind of record.
+    #[arg(long, value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::as_str)))]
     kind: Vec<String>,
-    /// Action, a UUIDv7.
-    #[arg(long)]
+    /// Action, a UUIDv7 as its records spell it.
+    #[arg(long, value_parser = action_id)]
     action_id: Vec<String>,
     /// The action's verb, such as s3:DeleteBucket.
     #[arg(long)]
@@ -51,8 +54,8 @@ pub(crate) struct FilterArgs {
     /// The resource's environment, such as prod.
     #[arg(long)]
     environment: Vec<String>,
-    /// The verdict's outcome: approve, refuse or supervise.
-    #[arg(long)]
+    /// The verdict's outcome.
+    #[arg(long, value_parser = ["approve", "refuse", "supervise"])]
     outcome: Vec<String>,
     /// Code of one of the verdict's reasons.
     #[arg(long)]
@@ -60,8 +63,8 @@ pub(crate) struct FilterArgs {
     /// Policy version.
     #[arg(long)]
     policy: Vec<String>,
-    /// Digest of the policy, in hex.
-    #[arg(long)]
+    /// Digest of the policy, 64 digits of hex.
+    #[arg(long, value_parser = policy_digest)]
     policy_digest: Vec<String>,
     /// The gate's name.
     #[arg(long)]
@@ -69,8 +72,8 @@ pub(crate) struct FilterArgs {
     /// Person who signed.
     #[arg(long)]
     approver: Vec<String>,
-    /// The verdict's mode: enforce or shadow.
-    #[arg(long)]
+    /// The verdict's mode.
+    #[arg(long, value_parser = ["enforce", "shadow"])]
     mode: Vec<String>,
 }
 
@@ -107,23 +110,38 @@ impl FilterArgs {
 pub(crate) struct QueryFilterArgs {
     #[command(flatten)]
     pub(crate) filters: FilterArgs,
-    /// Only what was logged at this time or later, such as 2026-11-23T02:00:00Z.
-    #[arg(long)]
-    pub(crate) from: Option<String>,
-    /// Only what was logged before this time.
-    #[arg(long)]
-    pub(crate) to: Option<String>,
+    /// Only what was logged at this time or later: a time such as 2026-11-23T02:00:00Z, or how long
+    /// before this call, such as 30m, 1h or 2d.
+    #[arg(long, visible_alias = "since", value_name = "TIME", value_parser = moment)]
+    pub(crate) from: Option<Micros>,
+    /// Only what was logged before this time, given in the same way.
+    #[arg(long, visible_alias = "until", value_name = "TIME", value_parser = moment)]
+    pub(crate) to: Option<Micros>,
+}
+
+/// An action's id in its one spelling.
+fn action_id(text: &str) -> Result<String, String> {
+    let forms = "give the action's id as its records spell it, a UUID of version 7 in lower case \
+                 such as 0193ad5e-7c00-7000-8000-000000000001.";
+    if is_uuid_v7(text) { Ok(text.to_owned()) } else { Err(forms.to_owned()) }
+}
+
+/// A policy's digest in its one spelling.
+fn policy_digest(text: &str) -> Result<String, String> {
+    let forms = "give the whole digest, 64 digits of hex in lower case, as verdicts name it.";
+    from_hex_array::<32>(text).map(|_| text.to_owned()).ok_or_else(|| forms.to_owned())
 }
 
 impl QueryFilterArgs {
     /// The query.
     pub(crate) fn query(&self) -> Result<Query, Failure> {
-        let time = |text: &Option<String>| {
-            let parse = |text: &String| given(Some(text), countersign_core::encoding::Micros(0));
-            text.as_ref().map(parse).transpose()
-        };
-        let (from, to) = (time(&self.from)?, time(&self.to)?);
-        Query::new(self.filters.filters()?, from, to)
+        if self.from.zip(self.to).is_some_and(|(from, to)| from >= to) {
+            return Err(Failure::usage(
+                "--from (or --since) must lie before --to (or --until): nothing is logged in such a \
+                 window.",
+            ));
+        }
+        Query::new(self.filters.filters()?, self.from, self.to)
             .map_err(|fault| Failure::usage(fault.to_string()))
     }
 }
@@ -140,8 +158,12 @@ pub(crate) struct QueryArgs {
     /// The newest first.
     #[arg(long)]
     pub(crate) newest_first: bool,
+    /// Show with each action that is found all that decided it: its verdicts, people's answers, and
+    /// what was reported of it, whether they were asked for or not.
+    #[arg(long)]
+    pub(crate) with_answers: bool,
     /// Only say how many there are.
-    #[arg(long, conflicts_with_all = ["limit", "newest_first", "cursor"])]
+    #[arg(long, conflicts_with_all = ["limit", "newest_first", "cursor", "with_answers"])]
     pub(crate) count: bool,
     /// See the log as it was with this many records, a size that a head was signed for: with
     /// --cursor, where the answer before ended.
@@ -170,6 +192,9 @@ pub(crate) struct WatchArgs {
     /// Folder to leave each record's evidence file in.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
+    /// How to report each record.
+    #[arg(long, value_enum, default_value_t = Output::Jsonl)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args)]
@@ -289,10 +314,10 @@ pub(crate) struct DiagnoseArgs {
     #[arg(long, env = "COUNTERSIGN_DIR")]
     pub(crate) dir: PathBuf,
     /// Address of the running ledger; that of the configuration where it is left out.
-    #[arg(long, env = "COUNTERSIGN_SERVER")]
+    #[arg(long, env = "COUNTERSIGN_SERVER", value_parser = super::address)]
     pub(crate) server: Option<String>,
     /// Address of the running gate; that of the configuration where it is left out.
-    #[arg(long, env = "COUNTERSIGN_GATE")]
+    #[arg(long, env = "COUNTERSIGN_GATE", value_parser = super::address)]
     pub(crate) gate: Option<String>,
 }
 

@@ -5,18 +5,17 @@ use countersign_core::encoding::{b64, escaped, from_decimal};
 use countersign_core::kinds::Kind;
 
 use super::Event;
-use crate::query::row::word;
+use crate::query::row::{event_code, word};
 
 pub(super) fn line(event: &Event<'_>) -> String {
     let row = event.row;
-    let id = format!("{}.{}", row.kind.as_str(), word(row));
     let name = format!("{} {}", row.kind.as_str(), word(row));
     let head = [
         "CEF:0".to_owned(),
         "Countersign".to_owned(),
         "Countersign".to_owned(),
         env!("CARGO_PKG_VERSION").to_owned(),
-        header(&id),
+        header(&event_code(row)),
         header(&name),
         severity(event).to_string(),
     ];
@@ -32,24 +31,30 @@ pub(super) fn line(event: &Event<'_>) -> String {
         ("request", row.action.clone()),
         ("reason", row.reasons.join(",")),
         ("msg", row.justification.clone()),
-        ("cs1", row.session.clone()),
-        ("cs1Label", "session".to_owned()),
-        ("cs2", row.ticket.clone()),
-        ("cs2Label", "ticket".to_owned()),
-        ("cs3", row.resource.clone()),
-        ("cs3Label", "resource".to_owned()),
-        ("cs4", format!("{} {}", row.policy_id, row.policy_version).trim().to_owned()),
-        ("cs4Label", "policy".to_owned()),
-        ("cs5", row.action_id.clone()),
-        ("cs5Label", "action".to_owned()),
-        ("cs6", event.origin.to_owned()),
-        ("cs6Label", "log".to_owned()),
-        ("countersignEvidence", b64(event.evidence.as_bytes())),
     ];
+    let policy = format!("{} {}", row.policy_id, row.policy_version);
+    // Fields of ours: a name, what it holds, a label that says what that is.
+    let labelled = [
+        ("cs1", row.session.as_str(), "session"),
+        ("cs2", row.ticket.as_str(), "ticket"),
+        ("cs3", row.resource.as_str(), "resource"),
+        ("cs4", policy.trim(), "policy"),
+        ("cs5", row.action_id.as_str(), "action"),
+        ("cs6", event.origin, "log"),
+    ];
+    let labelled = labelled.into_iter().filter(|(_, value, _)| !value.is_empty()).flat_map(
+        |(name, value, label)| {
+            [(name.to_owned(), value.to_owned()), (format!("{name}Label"), label.to_owned())]
+        },
+    );
+    let evidence = ("countersignEvidence".to_owned(), b64(event.evidence.as_bytes()));
     let fields: Vec<String> = fields
-        .iter()
+        .into_iter()
         .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("{name}={}", extension(value)))
+        .map(|(name, value)| (name.to_owned(), value))
+        .chain(labelled)
+        .chain([evidence])
+        .map(|(name, value)| format!("{name}={}", extension(&value)))
         .collect();
     format!("{}|{}", head.join("|"), fields.join(" "))
 }

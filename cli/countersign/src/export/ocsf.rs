@@ -6,11 +6,12 @@
 
 use countersign_core::encoding::hex;
 use countersign_core::hash::sha256;
+use countersign_core::json::spelt_out;
 use countersign_core::kinds::Kind;
 use serde_json::{Value, json};
 
 use super::Event;
-use crate::query::row::{row_json, word};
+use crate::query::row::{event_code, row_json, word};
 
 const SCHEMA: &str = "1.3.0";
 const API_ACTIVITY: u64 = 6003;
@@ -48,10 +49,8 @@ pub(super) fn line(event: &Event<'_>) -> String {
             "sequence": row.index.0,
             "original_time": row.recorded_at,
             "correlation_uid": row.action_id,
-            "event_code": format!("{}.{}", row.kind.as_str(), word(row)),
+            "event_code": event_code(row),
         },
-        // What this exporter found is for searching (XCH-5).
-        "unmapped": { "countersign": row_json(row), "verified": event.result.as_str() },
         "raw_data": event.evidence,
         "raw_data_hash": { "algorithm_id": 3, "algorithm": "SHA-256",
             "value": hex(&sha256(event.evidence.as_bytes())) },
@@ -67,7 +66,32 @@ pub(super) fn line(event: &Event<'_>) -> String {
     if let (Some(object), Value::Object(special)) = (object.as_object_mut(), special) {
         object.extend(special);
     }
-    object.to_string()
+    let mut object = without_empty(object);
+    if let Some(object) = object.as_object_mut() {
+        // As a query has it, all members present. What this exporter found is for searching (XCH-5).
+        let unmapped = json!({ "countersign": row_json(row), "verified": event.result.as_str() });
+        object.insert("unmapped".to_owned(), unmapped);
+    }
+    spelt_out(&object.to_string())
+}
+
+/// A value without its members that hold nothing: OCSF has no empty texts, objects or arrays.
+fn without_empty(value: Value) -> Value {
+    let holds = |value: &Value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(all) => !all.is_empty(),
+        Value::Object(all) => !all.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    };
+    match value {
+        Value::Array(all) => all.into_iter().map(without_empty).filter(holds).collect(),
+        Value::Object(all) => {
+            let members = all.into_iter().map(|(name, value)| (name, without_empty(value)));
+            Value::Object(members.filter(|(_, value)| holds(value)).collect())
+        }
+        value => value,
+    }
 }
 
 /// The log index of a line.
@@ -123,8 +147,9 @@ fn actor(event: &Event<'_>) -> Value {
     let who = if row.approver.is_empty() { &row.actor } else { &row.approver };
     // Persons, and programs as what OCSF calls a service or system account.
     let human = !row.approver.is_empty() || row.actor_kind == "human";
+    let account = (!who.is_empty()).then_some(if human { 1 } else { 3 });
     json!({
-        "user": { "uid": who, "name": who, "type_id": if human { 1 } else { 3 } },
+        "user": { "uid": who, "name": who, "type_id": account },
         "session": { "uid": row.session },
         "app_name": row.gate,
     })
@@ -132,6 +157,10 @@ fn actor(event: &Event<'_>) -> Value {
 
 fn api(event: &Event<'_>) -> Value {
     let row = event.row;
+    let labels = match row.environment.as_str() {
+        "" => Vec::new(),
+        environment => vec![format!("environment={environment}")],
+    };
     json!({
         "actor": actor(event),
         "api": {
@@ -144,7 +173,7 @@ fn api(event: &Event<'_>) -> Value {
             "uid": row.resource,
             "name": row.resource,
             "type": row.resource_type,
-            "labels": [format!("environment={}", row.environment)],
+            "labels": labels,
         }],
         "policy": {
             "name": row.policy_id,

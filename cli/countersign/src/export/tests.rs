@@ -75,6 +75,83 @@ fn an_ocsf_event_holds_the_evidence_letter_by_letter() {
     assert_eq!(ocsf::index_of(&line), Some(42));
 }
 
+/// XCH-1: what ends a line for somebody, or turns it around, is spelt out, and means the same.
+#[test]
+fn an_event_is_one_line_for_every_reader() {
+    let text = "a\u{85}b\u{2028}c\u{2029}d\u{202e}e\u{2066}f\u{200b}g";
+    let row = row(1, text);
+    let evidence = format!("{{\"a\":\"{text}\"}}");
+    let line = ocsf::line(&event(&row, &evidence));
+    assert_eq!(escaped(&line), line);
+    let value: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(value["raw_data"], evidence);
+    assert_eq!(value["unmapped"]["countersign"]["action"], text);
+}
+
+/// A member that holds nothing is left out, but for the query's own line.
+#[test]
+fn ocsf_has_no_empty_members() {
+    fn look(value: &Value, at: &str) {
+        match value {
+            Value::String(text) => assert!(!text.is_empty(), "{at}"),
+            Value::Array(all) => {
+                assert!(!all.is_empty(), "{at}");
+                for value in all {
+                    look(value, at);
+                }
+            }
+            Value::Object(all) => {
+                assert!(!all.is_empty(), "{at}");
+                for (name, value) in all.iter().filter(|(name, _)| *name != "countersign") {
+                    look(value, &format!("{at}/{name}"));
+                }
+            }
+            Value::Null => panic!("{at}"),
+            Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    for kind in Kind::ALL {
+        let bare = Row { kind, gate: String::new(), outcome: String::new(), ..row(1, "") };
+        let bare = Row { resource_type: String::new(), environment: String::new(), ..bare };
+        let value: Value = serde_json::from_str(&ocsf::line(&event(&bare, "{}"))).unwrap();
+        look(&value, "");
+        assert_eq!(value["unmapped"]["countersign"]["action"], "", "as a query has it");
+    }
+}
+
+/// Receivers count by the id, so that it must not be made by what a record says.
+#[test]
+fn signature_ids_are_few_and_labels_come_with_their_fields() {
+    let mut ids = std::collections::BTreeSet::new();
+    for kind in Kind::ALL {
+        for text in ["one", "two"] {
+            let row = Row {
+                kind,
+                grant: text.to_owned(),
+                policy_id: text.to_owned(),
+                about: match kind {
+                    Kind::Erasure => text.to_owned(),
+                    Kind::Key => format!("{text}: rotated"),
+                    _ => "mode".to_owned(),
+                },
+                ..row(1, "")
+            };
+            let line = cef::line(&event(&row, "{}"));
+            ids.insert(line.split('|').nth(4).unwrap().to_owned());
+            let value: Value = serde_json::from_str(&ocsf::line(&event(&row, "{}"))).unwrap();
+            assert_eq!(value["metadata"]["event_code"], line.split('|').nth(4).unwrap());
+            let fields = unescaped(line.splitn(8, '|').nth(7).unwrap());
+            let has = |name: &str| fields.iter().any(|(known, _)| known == name);
+            for number in 1..=6 {
+                assert_eq!(has(&format!("cs{number}")), has(&format!("cs{number}Label")), "{line}");
+            }
+            assert!(!has("cs1") && has("cs2"), "{line}");
+        }
+    }
+    assert_eq!(ids.len(), Kind::ALL.len(), "{ids:?}");
+    assert!(ids.contains("verdict.refuse") && ids.contains("grant"), "{ids:?}");
+}
+
 #[test]
 fn every_kind_has_a_class_that_ocsf_knows() {
     for kind in Kind::ALL {

@@ -4,12 +4,17 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 
 use countersign_core::encoding::escaped;
-use countersign_core::pack::{Given, Manifest, PackCheck, PackFile, PackFinding, PackReport, Want};
+use countersign_core::pack::{
+    Given, Manifest, PackCheck, PackFile, PackFinding, PackReport, Want, Weight,
+};
 use countersign_core::trust::Trust;
 
 use super::folder::Folder;
 use crate::exit::Failure;
 use crate::progress::progress;
+
+/// Findings of a kind that are printed; countersign-verify prints them all.
+pub(super) const TOLD: usize = 20;
 
 /// Verifies the files that the manifest lists. What else lies in the folder is taken away later.
 pub(super) fn folder(
@@ -64,4 +69,43 @@ pub(super) fn told(finding: &PackFinding) -> String {
     at.extend(finding.step.map(|step| format!("step {step}")));
     let at = if at.is_empty() { String::new() } else { format!("{}: ", at.join(", ")) };
     format!("{}: {at}{}", finding.weight.as_str(), finding.fault)
+}
+
+/// What somebody should look at though nothing is wrong with the pack, a line each.
+pub(super) fn warned(report: &PackReport) -> Vec<String> {
+    let warnings = report.findings.iter().filter(|found| found.weight == Weight::Warning);
+    let mut lines: Vec<String> = warnings.take(TOLD).map(told).collect();
+    let [.., all] = report.counts;
+    let more = all.saturating_sub(TOLD as u64);
+    if more > 0 {
+        lines.push(format!("{more} more warnings: countersign-verify pack lists them."));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::codes::Code;
+    use countersign_core::pack::Place;
+
+    use super::*;
+
+    #[test]
+    fn warnings_are_told_and_the_rest_counted() {
+        let finding = |weight: Weight, index: u64| PackFinding {
+            weight,
+            fault: Code::GateSilent.at_index(index),
+            step: None,
+            place: Place { index: Some(index), ..Place::default() },
+        };
+        let mut report = PackReport::unread();
+        assert!(warned(&report).is_empty());
+        report.findings = vec![finding(Weight::Doubt, 1)];
+        report.findings.extend((2..27).map(|index| finding(Weight::Warning, index)));
+        report.counts = [0, 1, 25];
+        let lines = warned(&report);
+        assert_eq!(lines.len(), TOLD + 1);
+        assert!(lines[0].starts_with("warning: index 2: GATE_SILENT"), "{}", lines[0]);
+        assert!(lines[TOLD].starts_with("5 more warnings"), "{}", lines[TOLD]);
+    }
 }

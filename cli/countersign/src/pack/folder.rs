@@ -28,6 +28,8 @@ pub(super) struct Folder {
     files: BTreeMap<PackFile, Hash>,
     /// The head of an earlier try of the same question.
     head: Option<TreeSize>,
+    /// Whether the folder was made by this call.
+    made: bool,
 }
 
 impl Folder {
@@ -37,8 +39,9 @@ impl Folder {
         let mut name = out.as_os_str().to_owned();
         name.push(".partial");
         let path = PathBuf::from(name);
-        let mut folder = Self { path, files: BTreeMap::new(), head: None };
-        if folder.path.exists() {
+        let mut folder = Self { path, files: BTreeMap::new(), head: None, made: false };
+        folder.made = !folder.path.exists();
+        if !folder.made {
             folder.head = Some(folder.read_resume(question)?);
             folder.clear()?;
         }
@@ -125,6 +128,23 @@ impl Folder {
         options.write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(&path).map_err(|error| Failure::file(&path, &error))?;
         Ok(EntryWriter { path, writer: BufWriter::new(file), hasher: Sha256Parts::default() })
+    }
+
+    /// What becomes of the folder when the pack can't be made: one that holds no evidence yet is taken
+    /// away, if this call made it; of another it is said that it stays.
+    pub(super) fn left(&self, failure: Failure) -> Failure {
+        let any = |mut entries: fs::ReadDir| entries.next().is_some();
+        let evidence = fs::read_dir(self.path.join("evidence")).is_ok_and(any);
+        if self.made && !evidence && fs::remove_dir_all(&self.path).is_ok() {
+            return failure;
+        }
+        let message = format!(
+            "{}\nWhat there is of the pack stays in {}. The same command goes on with it; to begin \
+             anew, take the folder away.",
+            failure.message,
+            shown(&self.path)
+        );
+        Failure { message, ..failure }
     }
 
     /// Writes the manifest, takes away what is not listed, makes everything durable, and gives the
@@ -230,6 +250,28 @@ mod tests {
         assert!(out.join("evidence/00000000000000000004.evidence").exists());
         assert!(!out.join("evidence/00000000000000000003.evidence").exists());
         assert!(!out.join("resume.json").exists() && !out.join("policies").exists());
+    }
+
+    /// What a pack that failed leaves is named; where that is nothing, nothing is left.
+    #[test]
+    fn a_pack_that_failed_says_what_it_leaves() {
+        let temporary = tempfile::tempdir().unwrap();
+        let out = temporary.path().join("pack");
+        let fails = |folder: &Folder| folder.left(Failure::io("gone.")).message;
+        let folder = Folder::open(&out, "one").unwrap();
+        folder.remember("one", TreeSize(8)).unwrap();
+        assert_eq!(fails(&folder), "gone.");
+        assert!(!folder.path().exists());
+
+        let mut folder = Folder::open(&out, "one").unwrap();
+        folder.remember("one", TreeSize(8)).unwrap();
+        folder.put(PackFile::Evidence(3), b"evidence").unwrap();
+        let said = fails(&folder);
+        assert!(said.starts_with("gone.\n") && said.contains("pack.partial"), "{said}");
+        // What an earlier call made stays, whatever is in it.
+        fs::remove_file(folder.path().join(PackFile::Evidence(3).to_string())).unwrap();
+        let again = Folder::open(&out, "one").unwrap();
+        assert!(fails(&again).contains("pack.partial") && again.path().exists());
     }
 
     #[test]

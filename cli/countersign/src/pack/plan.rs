@@ -5,14 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_client::{Client, ClientError, VerifiedHead};
-use countersign_core::encoding::{Micros, b64, from_hex_array};
+use countersign_core::encoding::{Micros, from_hex_array, hex};
 use countersign_core::hash::{Hash, TreeSize};
 use countersign_core::kinds::Kind;
 use countersign_core::note::NOTE_BYTES_MAX;
 use countersign_core::pack::{Asked, Claims, GateKey, Manifest, PackFile};
 use countersign_core::query::{Field, Filter, Query, Row};
 use countersign_core::stream::StreamId;
-use countersign_core::verify::Verdict;
 use countersign_proto::convert::{EvidenceQuery, RecordRef};
 
 use super::folder::Folder;
@@ -41,21 +40,20 @@ pub(super) struct Plan {
     pub(super) erased: Vec<(u64, u64)>,
 }
 
-/// Settles it, and opens the folder: one of an earlier try keeps its head.
+/// Settles it; the folder of an earlier try keeps its head.
 pub(super) async fn make(
     args: &EvidencePackArgs,
     client: &Client,
     tenant: String,
     query: Query,
-) -> Result<(Folder, Plan), Failure> {
-    let question = question(args, client.origin(), &tenant, &query);
-    let folder = Folder::open(&args.out, &question)?;
+    (folder, question): (&Folder, &str),
+) -> Result<Plan, Failure> {
     let head = match (&args.to_head, folder.head()) {
         (Some(named), _) => head_of(client, named).await?,
         (None, Some(size)) => client.head_at(size).await?,
         (None, None) => client.head().await?,
     };
-    folder.remember(&question, head.size())?;
+    folder.remember(question, head.size())?;
     let from = match &args.from_head {
         Some(named) if size_of(named) != Some(TreeSize(0)) => Some(head_of(client, named).await?),
         _ => None,
@@ -81,11 +79,16 @@ pub(super) async fn make(
     if args.complete {
         plan.claim(client).await?;
     }
-    Ok((folder, plan))
+    Ok(plan)
 }
 
 /// The question with all that decides what the pack holds but the newest head.
-fn question(args: &EvidencePackArgs, origin: &str, tenant: &str, query: &Query) -> String {
+pub(super) fn question(
+    args: &EvidencePackArgs,
+    origin: &str,
+    tenant: &str,
+    query: &Query,
+) -> String {
     let filters: Vec<String> = query
         .filters()
         .iter()
@@ -244,16 +247,12 @@ impl Plan {
                 keys: claims
                     .keys
                     .iter()
-                    .map(|key| (key.tenant.clone(), key.gate.clone(), b64(&key.key)))
+                    .map(|key| (key.tenant.clone(), key.gate.clone(), hex(&key.key)))
                     .collect(),
                 from: claims.from.0,
                 to: claims.to.0,
             }),
-            findings: Findings {
-                result: Verdict::Indeterminate,
-                words: Vec::new(),
-                limits: Vec::new(),
-            },
+            findings: Findings::none(),
             gathered,
         }
     }

@@ -1,6 +1,10 @@
 //! README.txt of a pack: what it is, and how to verify it on a machine without a network.
 
+use std::collections::BTreeMap;
+
 use countersign_core::encoding::escaped;
+use countersign_core::hash::Hash;
+use countersign_core::pack::PackFile;
 
 use crate::report::{Subject, asked, commands};
 
@@ -8,7 +12,7 @@ use crate::report::{Subject, asked, commands};
 const COLUMNS: usize = 78;
 
 /// The text. Like all of a pack it depends on nothing but log, question and head.
-pub(super) fn text(subject: &Subject<'_>) -> String {
+pub(super) fn text(subject: &Subject<'_>, files: &BTreeMap<PackFile, Hash>) -> String {
     let mut out = String::new();
     let mut paragraph = |text: &str| {
         wrapped(&mut out, &escaped(text));
@@ -44,28 +48,52 @@ pub(super) fn text(subject: &Subject<'_>) -> String {
          told. The second verifies everything; its last line is RESULT VALID, RESULT INVALID or \
          RESULT INDETERMINATE. The third checks one record by itself.",
     );
-    out.push_str(FILES);
-    if subject.claim.is_some() {
-        out.push_str(COMPLETE_FILES);
+    out.push_str(
+        "manifest.json   what was asked, what is claimed, the SHA-256 of every other file\n",
+    );
+    for (is_there, line) in FILES {
+        if files.keys().any(is_there) {
+            out.push_str(line);
+        }
     }
+    out.push_str("report.html     the report\n");
     out
 }
 
-const FILES: &str = "\
-manifest.json   what was asked, what is claimed, the SHA-256 of every other file
-evidence/       a file for each record, by its index in the log
-heads/          the log's heads, signed notes by their size
-consistency/    proofs that an older head's log is contained in a newer one's
-policies/       the rules that decisions name, by their digest, where the ledger
-                holds their texts: length, policy, length, schema
-certificates/   the certificates of gates and people, by their SHA-256
-report.html     the report
-";
+/// What may be in a pack, and how it is told of where it is.
+type Line = (fn(&PackFile) -> bool, &'static str);
 
-const COMPLETE_FILES: &str = "\
-entries.bin     every entry of the log in the range claimed, 66 bytes each
-peaks.bin       what the entries before the range come to, 32 bytes each hash
-";
+const FILES: [Line; 7] = [
+    (
+        |file| matches!(file, PackFile::Evidence(_)),
+        "evidence/       a file for each record, by its index in the log\n",
+    ),
+    (
+        |file| matches!(file, PackFile::Head(_)),
+        "heads/          the log's heads, signed notes by their size\n",
+    ),
+    (
+        |file| matches!(file, PackFile::Consistency(..)),
+        "consistency/    proofs that an older head's log is contained in a newer one's\n",
+    ),
+    (
+        |file| matches!(file, PackFile::Policy(_)),
+        "policies/       the rules that decisions name, by their digest, where the ledger\n\
+         \x20               holds their texts: length, policy, length, schema\n",
+    ),
+    (
+        |file| matches!(file, PackFile::Certificate(_)),
+        "certificates/   the certificates of gates and people, by their SHA-256\n",
+    ),
+    (
+        |file| matches!(file, PackFile::Entries),
+        "entries.bin     every entry of the log in the range claimed, 66 bytes each\n",
+    ),
+    (
+        |file| matches!(file, PackFile::Peaks),
+        "peaks.bin       what the entries before the range come to, 32 bytes each hash\n",
+    ),
+];
 
 fn wrapped(out: &mut String, text: &str) {
     let mut column = 0;

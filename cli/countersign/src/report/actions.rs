@@ -1,15 +1,25 @@
-//! Every action with the auditor's four questions, and everything that each session did.
+//! Everything that each session did, in order, with the auditor's four questions for each action.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use countersign_core::encoding::Micros;
 use countersign_core::kinds::Kind;
 use countersign_core::verify::Verdict;
 
 use super::Subject;
-use super::first::rules;
+use super::first::{policy, told_why};
 use super::gather::{Gathered, Item, ROWS_MAX};
 use super::page::{Cell, Page, count, grouped, outcome_word};
+use crate::query::words::says;
+
+/// An action a row; the first names it, and the others answer a question each.
+const COLUMNS: [&str; 5] = [
+    "Action",
+    "1. Who authorised it?",
+    "2. What did it touch?",
+    "3. When?",
+    "4. With what justification?",
+];
 
 /// What is known of one action: its records in the order of the log.
 struct Action<'g> {
@@ -31,6 +41,60 @@ impl<'g> Action<'g> {
         let told = self.items.iter().copied().find(|item| !item.row.action.is_empty());
         told.or_else(|| self.items.first().copied())
     }
+
+    /// The session and who acted in it, as far as a record shows them.
+    fn session(&self) -> (&'g str, &'g str) {
+        let told = self.items.iter().copied().find(|item| !item.row.session.is_empty());
+        told.map_or(("", ""), |told| (told.row.session.as_str(), told.row.actor.as_str()))
+    }
+
+    fn ticket(&self) -> Option<String> {
+        self.task("ticket", |item| &item.row.ticket)
+    }
+
+    fn grant(&self) -> Option<String> {
+        self.task("grant", |item| &item.row.grant)
+    }
+
+    /// A part of the task that the action was for; `None` where it is not shown.
+    fn task(&self, name: &str, value: fn(&Item) -> &String) -> Option<String> {
+        let told = self.told_by().filter(|told| told.hidden("task").is_none())?;
+        Some(match value(told).as_str() {
+            "" => format!("no {name}"),
+            value => format!("{name} {value}"),
+        })
+    }
+
+    /// Who decided, and by which rules.
+    fn decider(&self) -> Option<String> {
+        let last = self.last_verdict()?;
+        Some(format!("gate {} by {}", last.row.gate, policy(last)))
+    }
+}
+
+/// What all actions under one heading have in common: their rows need not say it.
+#[derive(Default)]
+struct Common {
+    decider: Option<String>,
+    ticket: Option<String>,
+    grant: Option<String>,
+}
+
+impl Common {
+    fn of(actions: &[&Action<'_>]) -> Self {
+        Self {
+            decider: same(actions, Action::decider),
+            ticket: same(actions, Action::ticket),
+            grant: same(actions, Action::grant),
+        }
+    }
+}
+
+/// A part that all actions have and share.
+fn same<'g>(actions: &[&Action<'g>], part: fn(&Action<'g>) -> Option<String>) -> Option<String> {
+    let mut parts = actions.iter().map(|action| part(action));
+    let first = parts.next()??;
+    parts.all(|other| other.as_ref() == Some(&first)).then_some(first)
 }
 
 /// The records shown, joined by action, the actions in the order of their first record.
@@ -49,33 +113,47 @@ fn actions(all: &Gathered) -> Vec<Action<'_>> {
     actions
 }
 
+/// The actions of each session, in the order of the sessions' first records; those of none last.
+fn sessions<'a, 'g>(actions: &'a [Action<'g>]) -> Vec<((&'g str, &'g str), Vec<&'a Action<'g>>)> {
+    let mut sessions: BTreeMap<(&str, &str), Vec<&Action<'_>>> = BTreeMap::new();
+    for action in actions {
+        sessions.entry(action.session()).or_default().push(action);
+    }
+    let mut ordered: Vec<_> = sessions.into_iter().collect();
+    ordered.sort_by_key(|((session, _), actions)| {
+        let first = actions.first().and_then(|action| action.items.first());
+        (session.is_empty(), first.map(|item| item.row.index))
+    });
+    ordered
+}
+
 pub(super) fn write(page: &mut Page, subject: &Subject<'_>) {
     let all = subject.gathered;
     let actions = actions(all);
     page.raw(
-        "<h2 id=\"actions\" class=\"page\">Every action: an auditor\u{2019}s four questions</h2>\n",
+        "<h2 id=\"actions\" class=\"page\">Sessions: what each did, in order, and an auditor\u{2019}s \
+         four questions</h2>\n",
     );
     bounds(page, all);
     if actions.is_empty() {
         page.paragraph("None of the records shown is about an action.");
     } else {
         page.paragraph(
-            "Each answer ends with the index of the record that gives it. The record is the file \
-             evidence/<index with 20 digits>.evidence of this pack, or stands inside the file of a \
-             later record that rests on it.",
+            "Each row is one action. #42 is the record at index 42 of the log: the file \
+             evidence/<index with 20 digits>.evidence of this pack, or a part of a later record's \
+             file that rests on it. What stands without an index is said by the first record named \
+             in the row. Nothing was released of what was refused or is held for people; of what was \
+             approved this pack holds no report, unless the row has one.",
         );
-        let columns = [
-            "Action",
-            "1. Who authorised it?",
-            "2. What did it touch?",
-            "3. When?",
-            "4. With what justification?",
-        ];
-        let rows: Vec<Vec<Cell>> = actions.iter().map(questions).collect();
-        page.table(&columns, &rows);
+    }
+    for ((session, actor), actions) in sessions(&actions) {
+        let common = Common::of(&actions);
+        heading(page, session, actor, (&common, actions.len() as u64));
+        let rows: Vec<Vec<Cell>> =
+            actions.iter().map(|action| questions(action, &common)).collect();
+        page.dense(&COLUMNS, &rows);
     }
     others(page, all);
-    sessions(page, &actions);
 }
 
 fn bounds(page: &mut Page, all: &Gathered) {
@@ -91,22 +169,40 @@ fn bounds(page: &mut Page, all: &Gathered) {
     }
 }
 
-fn questions(action: &Action<'_>) -> Vec<Cell> {
+fn heading(page: &mut Page, session: &str, actor: &str, (common, actions): (&Common, u64)) {
+    page.raw("<h3>");
+    if session.is_empty() {
+        page.raw("No session is shown");
+    } else {
+        let actor = if actor.is_empty() { "an actor that is not shown" } else { actor };
+        page.raw("Session ").text(session).raw(": ").text(actor);
+    }
+    page.raw("</h3>\n");
+    let said = [&common.ticket, &common.grant].into_iter().flatten().cloned();
+    let mut parts: Vec<String> =
+        std::iter::once(count(actions, "action", "actions")).chain(said).collect();
+    parts.extend(common.decider.as_ref().map(|decider| format!("decided by {decider}")));
+    page.paragraph(&format!("{}.", parts.join(", ")));
+}
+
+fn questions(action: &Action<'_>, common: &Common) -> Vec<Cell> {
     vec![
         action_cell(action),
-        Cell::Lines(who(action)),
+        Cell::Lines(who(action, common)),
         Cell::Lines(touched(action)),
-        Cell::Events(when(action)),
-        Cell::Lines(why(action)),
+        Cell::Events(when(action), action.id.to_owned()),
+        Cell::Lines(why(action, common)),
     ]
 }
 
 fn action_cell(action: &Action<'_>) -> Cell {
     let outcome = action.last_verdict().map_or("", |item| item.row.outcome.as_str());
     let word = if outcome.is_empty() { "no verdict here" } else { outcome };
-    let shadow = action.last_verdict().is_some_and(|item| item.row.mode == "shadow");
-    let mut lines = vec![action.id.to_owned()];
-    if shadow {
+    let verdicts = action.of_kind(Kind::Verdict).chain(action.of_kind(Kind::Intent));
+    let first = verdicts.chain(action.items.iter().copied()).next();
+    let at = first.map(|item| format!("#{}", item.row.index.0)).unwrap_or_default();
+    let mut lines = vec![at];
+    if action.last_verdict().is_some_and(|item| item.row.mode == "shadow") {
         lines.push("shadow mode: it bound nobody".to_owned());
     }
     if action.items.iter().any(|item| item.result != Verdict::Valid) {
@@ -115,17 +211,24 @@ fn action_cell(action: &Action<'_>) -> Cell {
     Cell::Action(word.to_owned(), lines)
 }
 
-fn who(action: &Action<'_>) -> Vec<String> {
-    let mut lines = Vec::new();
+fn who(action: &Action<'_>, common: &Common) -> Vec<String> {
     let Some(last) = action.last_verdict() else {
         return vec!["No verdict of it is shown here.".to_owned()];
     };
-    let (index, gate) = (last.row.index.0, &last.row.gate);
-    lines.push(match last.row.outcome.as_str() {
-        "approve" => format!("Gate {gate}, under {} #{index}", rules(last)),
-        "supervise" => format!("Nobody yet: gate {gate} held it, under {} #{index}", rules(last)),
-        _ => format!("Nobody: gate {gate} refused it, under {} #{index}", rules(last)),
-    });
+    let decider = match (&common.decider, action.decider()) {
+        (None, Some(decider)) => decider,
+        _ => "the gate".to_owned(),
+    };
+    let word = match last.row.outcome.as_str() {
+        "approve" => decider,
+        "supervise" => format!("nobody yet, {decider} holds it"),
+        _ => format!("nobody, {decider} refused it"),
+    };
+    let why: Vec<String> = match last.hidden("reasons") {
+        Some(hidden) => vec![format!("reasons {hidden}")],
+        None => last.reasons.iter().map(|(code, text)| told_why(code, text)).collect(),
+    };
+    let mut lines = vec![format!("{}{}. {}", capital(&word), later(action, last), why.join(" "))];
     for answer in action.of_kind(Kind::Approval) {
         let roles = match answer.roles.as_slice() {
             [] => String::new(),
@@ -140,51 +243,57 @@ fn who(action: &Action<'_>) -> Vec<String> {
             "" => String::new(),
             other => format!(" on behalf of {other}"),
         };
-        let actor = told.said("actor", &told.row.actor);
-        lines.push(format!("Asked for by {actor}{behalf} #{}", told.row.index.0));
+        // A session's heading names who acts in it.
+        if told.row.session.is_empty() || !behalf.is_empty() {
+            lines.push(format!("Asked for by {}{behalf}", told.said("actor", &told.row.actor)));
+        }
     }
     lines
+}
+
+/// A sentence's beginning.
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// The index of a record that is not the one that the row begins with.
+fn later(action: &Action<'_>, item: &Item) -> String {
+    let first = action.of_kind(Kind::Verdict).next();
+    if first.is_some_and(|first| first.row.index == item.row.index) {
+        String::new()
+    } else {
+        format!(" #{}", item.row.index.0)
+    }
 }
 
 fn touched(action: &Action<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(told) = action.told_by() {
         let row = &told.row;
-        let class = if row.action_class.is_empty() {
-            String::new()
+        if let (Some(_), Some(_)) = (told.hidden("action"), told.hidden("resource")) {
+            lines.push(told.deed());
         } else {
-            format!(" ({})", row.action_class)
-        };
-        lines.push(format!("{}{class}", told.said("action", &row.action)));
-        let environment = match row.environment.as_str() {
-            "" => String::new(),
-            environment => format!(", {environment}"),
-        };
-        let kind = if row.resource_type.is_empty() { "" } else { " " };
-        lines.push(format!(
-            "on {}{kind}{}{environment} #{}",
-            row.resource_type,
-            told.said("resource", &row.resource),
-            row.index.0
-        ));
+            let class = match row.action_class.as_str() {
+                "" => String::new(),
+                class => format!(" ({class})"),
+            };
+            let kind = match row.resource_type.as_str() {
+                "" => String::new(),
+                kind => format!("{kind} "),
+            };
+            let action = told.said("action", &row.action);
+            lines.push(format!("{action}{class} on {kind}{}", told.target()));
+        }
     }
-    let mut reported = false;
-    for outcome in action.of_kind(Kind::Outcome) {
-        reported = true;
-        lines.push(format!("Reported: {} #{}", outcome.row.result, outcome.row.index.0));
-    }
-    if !reported {
-        let released = action.last_verdict().is_some_and(|item| item.row.outcome == "approve");
-        lines.push(if released {
-            "No report of what became of it is shown here.".to_owned()
-        } else {
-            "Nothing was released.".to_owned()
-        });
-    }
+    let reports = action.of_kind(Kind::Outcome);
+    lines.extend(
+        reports.map(|report| format!("Reported: {} #{}", report.row.result, report.row.index.0)),
+    );
     lines
 }
 
-fn when(action: &Action<'_>) -> Vec<(String, Micros, u64)> {
+fn when(action: &Action<'_>) -> Vec<(String, Micros)> {
     let line = |item: &&Item| {
         let what = match (item.row.kind, item.row.outcome.as_str()) {
             (Kind::Verdict, outcome) => outcome_word(outcome),
@@ -192,23 +301,35 @@ fn when(action: &Action<'_>) -> Vec<(String, Micros, u64)> {
             (Kind::Outcome, _) => "reported",
             _ => "asked",
         };
-        (what.to_owned(), item.row.logged_at, item.row.index.0)
+        // A single event is the one that the row's first cell names.
+        let what = if action.items.len() == 1 { "" } else { what };
+        (what.to_owned(), item.row.logged_at)
     };
     action.items.iter().map(line).collect()
 }
 
-fn why(action: &Action<'_>) -> Vec<String> {
+fn why(action: &Action<'_>, common: &Common) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(told) = action.told_by() {
-        let row = &told.row;
-        lines.push(format!("Ticket: {}", told.said("task", &row.ticket)));
-        if !row.grant.is_empty() {
-            lines.push(format!("Grant: {}", row.grant));
+        if let Some(hidden) = told.hidden("task") {
+            lines.push(format!("{hidden}: ticket, grant and justification are not shown"));
+        } else {
+            let own = |common: &Option<String>, own| if common.is_none() { own } else { None };
+            let said = match told.row.justification.as_str() {
+                "" => "no justification given".to_owned(),
+                text => format!("\u{201c}{text}\u{201d}"),
+            };
+            let ticket = own(&common.ticket, action.ticket());
+            let grant = own(&common.grant, action.grant());
+            let parts: Vec<String> = [Some(said), ticket, grant].into_iter().flatten().collect();
+            lines.push(parts.join(", "));
         }
-        lines.push(format!("{} #{}", told.said("task", &row.justification), row.index.0));
     }
     for answer in action.of_kind(Kind::Approval) {
-        let said = answer.said("justification", &answer.row.justification);
+        let said = match answer.row.justification.as_str() {
+            "" => answer.hidden("justification").unwrap_or("no justification given").to_owned(),
+            text => format!("\u{201c}{text}\u{201d}"),
+        };
         let who = answer.said("approver", &answer.row.approver);
         lines.push(format!("{who}: {said} #{}", answer.row.index.0));
     }
@@ -224,92 +345,17 @@ fn others(page: &mut Page, all: &Gathered) {
     page.heading("<h3>", "Records that are about no single action");
     let row = |item: &&Item| {
         let row = &item.row;
-        let what = match row.kind {
-            Kind::Policy => format!("policy {} version {}", row.policy_id, row.policy_version),
-            Kind::Grant => format!("grant {}", row.grant),
-            Kind::Notice => format!("notice: {}", row.about),
-            kind => kind.as_str().to_owned(),
+        let signed = match row.approver.as_str() {
+            "" => String::new(),
+            person => format!(", signed by {person}"),
         };
         vec![
             Cell::Index(row.index.0),
             Cell::Time(row.logged_at),
             Cell::Text(if row.gate.is_empty() { "ledger".to_owned() } else { row.gate.clone() }),
-            Cell::Text(what),
+            Cell::Text(item.words.clone().unwrap_or_else(|| format!("{}{signed}", says(row)))),
         ]
     };
     let rows: Vec<Vec<Cell>> = others.iter().map(row).collect();
     page.table(&["Index", "Logged", "By", "What"], &rows);
-}
-
-/// Everything that each session did, in order.
-fn sessions(page: &mut Page, actions: &[Action<'_>]) {
-    page.raw("<h2 id=\"sessions\">Sessions: what each did, in order</h2>\n");
-    let mut sessions: BTreeMap<(&str, &str), Vec<&Action<'_>>> = BTreeMap::new();
-    for action in actions {
-        let told = action.items.iter().find(|item| !item.row.session.is_empty());
-        if let Some(told) = told {
-            let key = (told.row.session.as_str(), told.row.actor.as_str());
-            sessions.entry(key).or_default().push(action);
-        }
-    }
-    if sessions.is_empty() {
-        page.paragraph("None of the records shown names a session.");
-        return;
-    }
-    let mut ordered: Vec<_> = sessions.into_iter().collect();
-    ordered.sort_by_key(|(_, actions)| {
-        actions.first().and_then(|a| a.items.first()).map(|i| i.row.index)
-    });
-    for ((session, actor), actions) in ordered {
-        let tickets: BTreeSet<&str> = actions
-            .iter()
-            .flat_map(|action| &action.items)
-            .map(|item| item.row.ticket.as_str())
-            .filter(|ticket| !ticket.is_empty())
-            .collect();
-        let tickets: Vec<&str> = tickets.into_iter().collect();
-        page.raw("<h3>Session ").text(session).raw("</h3>\n");
-        page.paragraph(&format!(
-            "{} by {}, against {}.",
-            count(actions.len() as u64, "action", "actions"),
-            if actor.is_empty() { "an actor that is not shown" } else { actor },
-            match tickets.as_slice() {
-                [] => "no ticket".to_owned(),
-                tickets => format!("ticket {}", tickets.join(", ")),
-            }
-        ));
-        let rows: Vec<Vec<Cell>> = actions.iter().flat_map(|action| steps(action)).collect();
-        page.table(&["Logged", "Ticket", "What", "Verdict", "Index"], &rows);
-    }
-}
-
-/// One line for each record of an action.
-fn steps(action: &Action<'_>) -> Vec<Vec<Cell>> {
-    let told = action.told_by();
-    let line = |item: &&Item| {
-        let row = &item.row;
-        let (what, end) = match row.kind {
-            Kind::Verdict => {
-                let on = told.map_or_else(String::new, |told| {
-                    let action = told.said("action", &told.row.action);
-                    format!("{action} on {}", told.said("resource", &told.row.resource))
-                });
-                (on, Cell::Verdict(row.outcome.clone()))
-            }
-            Kind::Approval => {
-                let who = item.said("approver", &row.approver);
-                (format!("answer of {who}"), Cell::Text(row.decision.clone()))
-            }
-            Kind::Outcome => ("reported".to_owned(), Cell::Text(row.result.clone())),
-            kind => (kind.as_str().to_owned(), Cell::Text(String::new())),
-        };
-        vec![
-            Cell::Time(row.logged_at),
-            Cell::Text(told.map(|told| told.row.ticket.clone()).unwrap_or_default()),
-            Cell::Text(what),
-            end,
-            Cell::Index(row.index.0),
-        ]
-    };
-    action.items.iter().map(line).collect()
 }

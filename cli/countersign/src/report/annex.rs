@@ -76,7 +76,8 @@ const GLOSSARY: [(&str, &str); 14] = [
 
 pub(super) fn write(page: &mut Page, subject: &Subject<'_>) {
     page.raw("<h2 id=\"annex\" class=\"page\">Annex for experts</h2>\n");
-    steps(page, subject.gathered);
+    found(page, subject);
+    steps(page, subject);
     page.heading("<h3>", "The proof of one record, drawn");
     if let Some(sample) = &subject.gathered.sample {
         proof::draw(page, sample);
@@ -85,9 +86,11 @@ pub(super) fn write(page: &mut Page, subject: &Subject<'_>) {
     }
     heads(page, subject);
     claim(page, subject);
+    gates(page, subject.gathered);
     certificates(page, subject.gathered);
     people(page, subject.gathered);
     policies(page, subject.gathered);
+    reasons(page, subject.gathered);
     custody(page, subject);
     again(page, subject);
     page.heading("<h3>", "What the words mean");
@@ -98,7 +101,15 @@ pub(super) fn write(page: &mut Page, subject: &Subject<'_>) {
     page.raw("</dl>\n");
 }
 
-fn steps(page: &mut Page, all: &Gathered) {
+fn found(page: &mut Page, subject: &Subject<'_>) {
+    let findings = &subject.findings;
+    if findings.words != findings.brief {
+        page.heading("<h3>", "What checking it found, in full").list(&findings.words);
+    }
+}
+
+fn steps(page: &mut Page, subject: &Subject<'_>) {
+    let all = subject.gathered;
     page.heading("<h3>", "What was checked, step by step");
     let row = |(number, what): &(u8, &'static str)| {
         let passed = all.passed.get(number).copied().unwrap_or(0);
@@ -121,14 +132,20 @@ fn steps(page: &mut Page, all: &Gathered) {
     if !doubts.is_empty() {
         page.paragraph("Not certain, and why:").list(&doubts);
     }
-    let unchecked: Vec<String> = all
+    let unchecked: Vec<String> = subject
+        .findings
         .not_checked
-        .ranked()
-        .into_iter()
-        .map(|(what, n)| format!("{what} ({})", records(n)))
+        .iter()
+        .map(|(what, n)| format!("{what} ({})", records(*n)))
         .collect();
     if !unchecked.is_empty() {
-        page.paragraph("Not checked, since it is withheld or lies outside:").list(&unchecked);
+        let why = if all.reduced > 0 {
+            "Not checked, since the record is reduced or the field withheld, or since it lies outside \
+             of this pack:"
+        } else {
+            "Not checked, since it is withheld or lies outside of this pack:"
+        };
+        page.paragraph(why).list(&unchecked);
     }
     let sure = all.verdicts.of(Verdict::Valid.as_str());
     page.paragraph(&format!("{} came out VALID.", records(sure)));
@@ -187,7 +204,46 @@ fn claim(page: &mut Page, subject: &Subject<'_>) {
         vec![Cell::Text(tenant.clone()), Cell::Text(gate.clone()), Cell::Code(key.clone())]
     };
     let rows: Vec<Vec<Cell>> = claim.keys.iter().map(row).collect();
-    page.table(&["Tenant", "Gate", "Sealing key (base64)"], &rows);
+    page.table(&["Tenant", "Gate", "Sealing key (hex)"], &rows);
+}
+
+/// Who sealed, by name and key.
+fn gates(page: &mut Page, all: &Gathered) {
+    page.heading("<h3>", "Gates and their keys");
+    let row = |((gate, key), n): (&(String, String), u64)| {
+        let name = if gate.is_empty() { "the ledger itself".to_owned() } else { gate.clone() };
+        vec![Cell::Text(name), Cell::Code(key.clone()), Cell::Text(grouped(n))]
+    };
+    let rows: Vec<Vec<Cell>> = all.gates.ranked().into_iter().map(row).collect();
+    page.table(&["Gate", "Sealing key (hex)", "Records"], &rows);
+    beyond(page, all.gates.others);
+}
+
+/// Why, by code, with the first sentence that was given for it.
+fn reasons(page: &mut Page, all: &Gathered) {
+    let ranked = all.codes.ranked();
+    if ranked.is_empty() {
+        return;
+    }
+    page.heading("<h3>", "Reasons given");
+    let row = |(code, n): (&String, u64)| {
+        let text = all.texts.get(code).cloned().unwrap_or_default();
+        vec![Cell::Text(code.clone()), Cell::Text(text), Cell::Text(grouped(n))]
+    };
+    let rows: Vec<Vec<Cell>> = ranked.into_iter().map(row).collect();
+    page.table(&["Code", "As first given", "Verdicts"], &rows);
+    beyond(page, all.codes.others);
+}
+
+/// A list that had to end says so.
+fn beyond(page: &mut Page, others: u64) {
+    if others > 0 {
+        page.paragraph(&format!(
+            "Of {} more the values are not listed here: there are too many different ones. Each is in \
+             its evidence file.",
+            records(others)
+        ));
+    }
 }
 
 fn certificates(page: &mut Page, all: &Gathered) {
@@ -205,7 +261,7 @@ fn certificates(page: &mut Page, all: &Gathered) {
         ]
     };
     let rows: Vec<Vec<Cell>> = all.certificates.iter().map(row).collect();
-    page.table(&["Issued to", "Key (base64)", "SHA-256 of the certificate", "Records"], &rows);
+    page.table(&["Issued to", "Key (hex)", "SHA-256 of the certificate", "Records"], &rows);
 }
 
 fn people(page: &mut Page, all: &Gathered) {
@@ -237,6 +293,7 @@ fn policies(page: &mut Page, all: &Gathered) {
     };
     let rows: Vec<Vec<Cell>> = ranked.iter().map(row).collect();
     page.table(&["Policy", "Version", "Digest", "Verdicts"], &rows);
+    beyond(page, all.policies.others);
     page.paragraph(
         "Where the ledger holds a version's text, it is the file of that name in the folder policies.",
     );

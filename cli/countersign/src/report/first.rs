@@ -8,30 +8,32 @@ use super::Subject;
 use super::gather::{Gathered, Item, Person};
 use super::page::{Cell, Page, count, grouped, human};
 
-/// Decisions on the first page; the others are on those that follow.
-const DECISIONS: usize = 5;
 /// Values of a list on the first page.
-const NAMES: usize = 6;
+const NAMES: usize = 3;
+/// Characters of a reason's sentence on the first page.
+const SENTENCE: usize = 110;
+/// Indexes that a sentence of the first page names.
+const INDEXES: usize = 5;
 
 pub(super) fn write(page: &mut Page, subject: &Subject<'_>) {
     page.heading("<h1>", "Evidence report");
     page.raw("<p class=\"sub\">Tenant ").text(&subject.tenant).raw(" · log ");
     page.text(&subject.origin).raw(" · as the log stood at ");
     page.text(&head_words(subject)).raw("</p>\n");
-    page.raw("<nav><a href=\"#actions\">Actions</a><a href=\"#sessions\">Sessions</a>");
-    page.raw("<a href=\"#annex\">For experts</a></nav>\n");
+    page.raw("<nav><a href=\"#actions\">Sessions and actions</a>");
+    page.raw("<a href=\"#annex\">For experts</a></nav>\n<div class=\"brief\">\n");
     banner(page, subject);
     page.heading("<h2>", "What was asked");
     page.paragraph(&asked(subject));
     page.heading("<h2>", "What was decided");
-    page.paragraph(&decided(subject.gathered));
+    page.paragraph(&decided(subject));
     decisions(page, subject.gathered);
     page.heading("<h2>", "Who decided, and under which rules");
     page.list(&deciders(subject.gathered));
     page.heading("<h2>", "What checking it found");
     page.list(&found(subject));
     page.heading("<h2>", "What this does not prove");
-    page.raw("<div class=\"not\">\n").list(&limits(subject)).raw("</div>\n");
+    page.raw("<div class=\"not\">\n").list(&limits(subject)).raw("</div>\n</div>\n");
 }
 
 fn head_words(subject: &Subject<'_>) -> String {
@@ -43,18 +45,23 @@ fn head_words(subject: &Subject<'_>) -> String {
 }
 
 fn banner(page: &mut Page, subject: &Subject<'_>) {
-    let (class, words) = match subject.findings.result {
-        Verdict::Valid => (
+    let (class, words) = match (subject.findings.result, subject.findings.warnings) {
+        (Verdict::Valid, 0) => (
             "<div class=\"result good\">",
             "Every proof in this pack held, under the trust file of whoever made it. It does not \
              say that the decisions were right.",
         ),
-        Verdict::Indeterminate => (
+        (Verdict::Valid, _) => (
+            "<div class=\"result doubt\">",
+            "Every proof in this pack held, under the trust file of whoever made it, and yet there \
+             is something to look at: see the warnings under \u{201c}What checking it found\u{201d}.",
+        ),
+        (Verdict::Indeterminate, _) => (
             "<div class=\"result doubt\">",
             "Nothing is proved wrong, but something that certainty needs is missing. It is named \
              under \u{201c}What checking it found\u{201d}.",
         ),
-        Verdict::Invalid => (
+        (Verdict::Invalid, _) => (
             "<div class=\"result bad\">",
             "Something in this pack is proved wrong. Do not rely on it before you know why.",
         ),
@@ -105,11 +112,11 @@ pub(crate) fn asked(subject: &Subject<'_>) -> String {
     format!("All records of {}{whose}, {when}.{claim}", subject.tenant)
 }
 
-fn decided(all: &Gathered) -> String {
-    let verdicts = all.kinds.of("verdict");
+fn decided(subject: &Subject<'_>) -> String {
+    let all = subject.gathered;
     let mut parts = vec![format!(
         "{}: {} approved, {} refused, {} held for people.",
-        count(verdicts, "verdict", "verdicts"),
+        count(all.kinds.of("verdict") - all.shadow, "verdict", "verdicts"),
         grouped(all.outcomes.of("approve")),
         grouped(all.outcomes.of("refuse")),
         grouped(all.outcomes.of("supervise")),
@@ -118,6 +125,22 @@ fn decided(all: &Gathered) -> String {
         parts.push(format!(
             "{} more only recorded what would have been decided (shadow mode) and bound nobody.",
             grouped(all.shadow)
+        ));
+    }
+    let unreported = all.unreported();
+    if !unreported.is_empty() {
+        let named: Vec<String> =
+            unreported.iter().take(INDEXES).map(|index| format!("#{index}")).collect();
+        let more = if unreported.len() > INDEXES { " and others" } else { "" };
+        // Only a complete pack was asked to hold every report.
+        let known = match subject.claim {
+            Some(_) => "",
+            None => "; there may be one that was not asked for",
+        };
+        parts.push(format!(
+            "Of {} this pack holds no report of what became of the action: {}{more}{known}.",
+            count(unreported.len() as u64, "approval", "approvals"),
+            named.join(", ")
         ));
     }
     let others = [
@@ -148,58 +171,76 @@ fn decided(all: &Gathered) -> String {
     parts.join(" ")
 }
 
+/// The verdicts that one asks about first, and where the others are.
 fn decisions(page: &mut Page, all: &Gathered) {
-    let mut verdicts: Vec<&Item> =
-        all.items.iter().filter(|item| item.row.kind == Kind::Verdict).collect();
-    // What a policy approved by itself is what one asks about last. The sort is stable.
-    let plain = |item: &&Item| item.row.outcome == "approve" && item.row.parent.is_empty();
-    verdicts.sort_by_key(plain);
-    if verdicts.is_empty() {
+    if all.foremost.is_empty() {
         return;
     }
-    let rows: Vec<Vec<Cell>> = verdicts.iter().take(DECISIONS).map(|item| decision(item)).collect();
-    let columns = ["When", "Asked by", "What and where", "Verdict", "Rules", "Index"];
-    page.table(&columns, &rows);
-    let shown = rows.len() as u64;
-    let verdicts = all.kinds.of("verdict");
-    if verdicts > shown {
-        page.paragraph(&format!(
-            "These are {shown} of {}: first what was refused or went to people, in the order of the \
-             log. All follow under \u{201c}Every action\u{201d}.",
-            count(verdicts, "verdict", "verdicts")
-        ));
+    let rows: Vec<Vec<Cell>> = all.foremost.iter().map(decision).collect();
+    let columns = ["When", "Asked by", "What and where", "Verdict, and why", "Index"];
+    page.brief(&columns, &rows);
+    let (shown, verdicts) = (rows.len() as u64, all.kinds.of("verdict"));
+    if verdicts <= shown {
+        return;
     }
+    let listed = all.items.iter().filter(|item| item.row.kind == Kind::Verdict).count() as u64;
+    let rest = if listed == verdicts {
+        "All of them follow, session by session.".to_owned()
+    } else {
+        format!(
+            "The first {} of them follow, session by session; the other {} are counted here, and \
+             each is in the folder evidence.",
+            grouped(listed),
+            grouped(verdicts - listed)
+        )
+    };
+    page.paragraph(&format!(
+        "These are {shown} of {} that were asked for, refusals first, then what was held for \
+         people, then what people released. {rest}",
+        count(verdicts, "verdict", "verdicts")
+    ));
 }
 
 fn decision(item: &Item) -> Vec<Cell> {
     let row = &item.row;
-    let environment = match row.environment.as_str() {
-        "" => String::new(),
-        environment => format!(" ({environment})"),
+    let first = item.reasons.first().map(|(code, text)| told_why(code, &cut(text)));
+    let more = match item.reasons.len() {
+        0 | 1 => String::new(),
+        reasons => format!(" (and {} more)", reasons - 1),
     };
+    let hidden = || item.hidden("reasons").map(|why| format!("reasons {why}"));
+    let why = first.map(|first| first + &more).or_else(hidden);
+    let why = why.map_or_else(String::new, |why| format!(" {why}"));
     vec![
-        Cell::Moment(row.logged_at),
+        Cell::Time(row.logged_at),
         Cell::Text(item.said("actor", &row.actor)),
-        Cell::Text(format!(
-            "{} on {}{environment}",
-            item.said("action", &row.action),
-            item.said("resource", &row.resource)
-        )),
-        Cell::Verdict(row.outcome.clone()),
-        Cell::Text(rules(item)),
+        Cell::Text(item.deed()),
+        Cell::Told(row.outcome.clone(), format!("by {}.{why}", policy(item))),
         Cell::Index(row.index.0),
     ]
 }
 
-/// Under which version it was decided, and by what reason.
-pub(super) fn rules(item: &Item) -> String {
-    let row = &item.row;
-    let version = match (row.policy_id.as_str(), row.policy_version.as_str()) {
-        ("", "") if item.withheld.contains(&"policy") => item.said("policy", ""),
-        ("", "") => "no policy: the gate itself".to_owned(),
+/// A reason's code with its sentence.
+pub(super) fn told_why(code: &str, text: &str) -> String {
+    if text.is_empty() { code.to_owned() } else { format!("{code}: {text}") }
+}
+
+/// A sentence short enough for the first page.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SENTENCE) {
+        Some((at, _)) => format!("{}\u{2026}", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// The version of the rules that decided.
+pub(super) fn policy(item: &Item) -> String {
+    match (item.row.policy_id.as_str(), item.row.policy_version.as_str()) {
+        ("", "") => item
+            .hidden("policy")
+            .map_or_else(|| "no policy, on its own".to_owned(), |why| format!("policy {why}")),
         (id, version) => format!("{id} version {version}"),
-    };
-    if row.reasons.is_empty() { version } else { format!("{version}; {}", row.reasons.join(", ")) }
+    }
 }
 
 fn deciders(all: &Gathered) -> Vec<String> {
@@ -230,7 +271,7 @@ fn deciders(all: &Gathered) -> Vec<String> {
     lines
 }
 
-/// The first few, and that there are more.
+/// The first few, and that there are more, which the annex names under the same headings.
 fn first(values: impl Iterator<Item = String>) -> Vec<String> {
     let mut values: Vec<String> = values.take(NAMES + 1).collect();
     if values.len() > NAMES {
@@ -272,13 +313,12 @@ fn found(subject: &Subject<'_>) -> Vec<String> {
                 .to_owned(),
         );
     }
-    lines.extend(subject.findings.words.iter().cloned());
+    lines.extend(subject.findings.brief.iter().cloned());
     if all.reduced > 0 {
         lines.push(format!(
             "{} outside the question are there in a reduced form, so that it can be counted that \
-             nothing is missing: verdicts with what is never withheld, their approvals, \
-             requirements and permits. What people signed (approvals, grants, policies, erasures) \
-             is there whole, with the reasons that they gave.",
+             nothing is missing, and are listed nowhere else in this report. What people signed is \
+             there whole, with the reasons that they gave.",
             count(all.reduced, "record", "records")
         ));
     }
@@ -294,6 +334,9 @@ fn found(subject: &Subject<'_>) -> Vec<String> {
 /// What no check can show. The words are fixed, so that nobody has to find them anew.
 fn limits(subject: &Subject<'_>) -> Vec<String> {
     let mut lines = vec![
+        "That a verdict was right. It proves what was decided, by whom and by which rules; not that \
+         the rules were good, nor that what the gate was told was true."
+            .to_owned(),
         "That a refused action did not happen. A refusal proves that the gate released nothing; an \
          action that goes around the gate leaves no verdict."
             .to_owned(),

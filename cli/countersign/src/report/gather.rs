@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use countersign_core::cert::Certificate;
-use countersign_core::encoding::{Micros, b64, hex};
+use countersign_core::encoding::{Micros, from_hex_array, hex};
 use countersign_core::evidence::Evidence;
 use countersign_core::hash::LeafIndex;
 use countersign_core::kinds::Kind;
@@ -12,12 +12,17 @@ use countersign_core::query::Row;
 use countersign_core::receipt::Receipt;
 use countersign_core::stream::StreamId;
 use countersign_core::verify::{Facts, Report, Verdict};
+use countersign_gate::GateCode;
 use serde_json::Value;
+
+use crate::query::words::notice_in_full;
 
 /// Records that a report shows one by one; of the others it gives counts, and says where they are.
 pub(crate) const ROWS_MAX: usize = 1000;
 /// Different values that are counted apart; the rest are counted together.
 const VALUES_MAX: usize = 200;
+/// Verdicts that the first page shows.
+pub(super) const DECISIONS: usize = 5;
 
 /// Counts by value, bounded.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +92,10 @@ pub(super) struct Item {
     pub(super) withheld: Vec<&'static str>,
     /// Roles of the approver by the gate's word.
     pub(super) roles: Vec<String>,
+    /// Why, by code, with the sentence that the gate gave for it.
+    pub(super) reasons: Vec<(String, String)>,
+    /// What a notice says beyond its row.
+    pub(super) words: Option<String>,
     pub(super) result: Verdict,
 }
 
@@ -96,10 +105,14 @@ impl Item {
         let (view, root, entry) = (view.as_ref()?, (*root)?, entry.as_ref()?);
         let roles = view.get("approver").and_then(|person| person.get("roles"));
         let roles = roles.and_then(Value::as_array).into_iter().flatten();
+        let reasons = view.get("reasons").filter(|_| view.kind() == Kind::Verdict);
+        let reasons = reasons.and_then(Value::as_array).into_iter().flatten();
         Some(Self {
             row: Row::of(entry, LeafIndex(*index), root, view, erased),
             withheld: view.withheld().collect(),
             roles: roles.filter_map(Value::as_str).map(str::to_owned).collect(),
+            reasons: reasons.filter_map(reason).collect(),
+            words: notice_in_full(view),
             result: report.result,
         })
     }
@@ -107,12 +120,55 @@ impl Item {
     /// A value that may be missing, and why it is.
     pub(super) fn said(&self, field: &str, value: &str) -> String {
         match value {
-            "" if self.row.erased && self.withheld.contains(&field) => "(erased)".to_owned(),
-            "" if self.withheld.contains(&field) => "(withheld)".to_owned(),
-            "" => "none given".to_owned(),
+            "" => self.hidden(field).map_or_else(|| format!("no {field} given"), str::to_owned),
             value => value.to_owned(),
         }
     }
+
+    /// Why a field is not shown; `None` where it is.
+    pub(super) fn hidden(&self, field: &str) -> Option<&'static str> {
+        let hidden = self.withheld.contains(&field);
+        hidden.then_some(if self.row.erased { "(erased)" } else { "(withheld)" })
+    }
+
+    /// What was to be done, and on what.
+    pub(super) fn deed(&self) -> String {
+        let row = &self.row;
+        match (self.hidden("action"), self.hidden("resource")) {
+            (Some(why), Some(_)) => format!("{why}: neither the action nor what it is on is shown"),
+            _ => format!("{} on {}", self.said("action", &row.action), self.target()),
+        }
+    }
+
+    /// The resource with its environment.
+    pub(super) fn target(&self) -> String {
+        let resource = self.said("resource", &self.row.resource);
+        match self.row.environment.as_str() {
+            "" => resource,
+            environment => format!("{resource} ({environment})"),
+        }
+    }
+
+    /// How much a verdict asks to be looked at, the most first.
+    fn rank(&self) -> u8 {
+        match (self.row.mode.as_str(), self.row.outcome.as_str(), self.row.parent.as_str()) {
+            ("shadow", ..) => 4,
+            (_, "refuse", _) => 0,
+            (_, "supervise", _) => 1,
+            (_, _, "") => 3,
+            // What people released.
+            _ => 2,
+        }
+    }
+}
+
+/// A reason's code, and the sentence that goes with it: the record's, or else what the gate's own
+/// code means.
+fn reason(reason: &Value) -> Option<(String, String)> {
+    let text = |name: &str| reason.get(name).and_then(Value::as_str);
+    let code = text("code")?;
+    let own = || GateCode::from_text(code).map(GateCode::what);
+    Some((code.to_owned(), text("text").or_else(own).unwrap_or_default().to_owned()))
 }
 
 /// The inclusion of one record, to be drawn.
@@ -136,6 +192,12 @@ pub(crate) struct Gathered {
     pub(super) reduced: u64,
     pub(super) late: u64,
     pub(super) shadow: u64,
+    /// The verdicts that ask most to be looked at, of all that were asked for, in that order.
+    pub(super) foremost: Vec<Item>,
+    /// Approvals that bind and of which no report follows, by root, with their indexes.
+    open: BTreeMap<[u8; 32], u64>,
+    /// A sentence for each code that is counted apart.
+    pub(super) texts: BTreeMap<String, String>,
     pub(super) kinds: Tally<String>,
     pub(super) outcomes: Tally<String>,
     pub(super) results: Tally<String>,
@@ -150,7 +212,6 @@ pub(crate) struct Gathered {
     pems: BTreeMap<String, String>,
     /// How many records passed each step.
     pub(super) passed: BTreeMap<u8, u64>,
-    pub(super) not_checked: Tally<String>,
     pub(super) doubts: Tally<(u8, String)>,
     pub(super) verdicts: Tally<String>,
     pub(super) span: Option<(Micros, Micros)>,
@@ -158,18 +219,26 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    /// Takes in a record with what verifying it gave. `erased` says that an erasure lists it, and
-    /// `asked` that it answers the query, and is not only there for completeness.
-    pub(crate) fn take(&mut self, evidence: &Evidence, report: &Report, erased: bool, asked: bool) {
+    /// Takes in a record with what verifying it gave, in the order of the log. `erased` are the
+    /// ranges of indexes that erasures list; `asked` says that the record answers the query, and is
+    /// not only there for completeness.
+    pub(crate) fn take(
+        &mut self,
+        evidence: &Evidence,
+        report: &Report,
+        erased: &[(u64, u64)],
+        asked: bool,
+    ) {
+        let is_erased = |report: &Report| {
+            erased.iter().any(|(from, to)| (*from..=*to).contains(&report.facts.index))
+        };
+        let erased = is_erased(report);
         self.records += 1;
         self.erased += u64::from(erased);
         self.reduced += u64::from(!asked);
         self.late += u64::from(report.facts.late);
         for step in &report.steps {
             *self.passed.entry(*step).or_default() += 1;
-        }
-        for name in &report.not_checked {
-            self.not_checked.add(name.clone());
         }
         for found in &report.doubts {
             self.doubts.add((found.step, found.fault.code.as_str().to_owned()));
@@ -179,7 +248,12 @@ impl Gathered {
             self.witnesses.add(witness.clone());
         }
         let Some(item) = Item::of(report, erased) else { return };
-        self.count(&item, report);
+        self.seal(&item, report);
+        self.follow(&item, report);
+        if asked {
+            self.count(&item);
+            self.put_foremost(&item);
+        }
         self.know_certificates(evidence, &item);
         self.know_person(evidence, &item);
         self.consider_sample(evidence, &item, asked);
@@ -187,25 +261,57 @@ impl Gathered {
             return;
         }
         for inner in &report.supporting {
-            if let Some(support) = Item::of(inner, false) {
+            if let Some(support) = Item::of(inner, is_erased(inner)) {
                 self.supporting.entry(support.row.index.0).or_insert(support);
             }
         }
         self.items.push(item);
     }
 
-    fn count(&mut self, item: &Item, report: &Report) {
+    /// Who sealed it.
+    fn seal(&mut self, item: &Item, report: &Report) {
+        let row = &item.row;
+        if let Some(key) = report.facts.sealed_by {
+            // The ledger's own records name the gate that they are about.
+            let own = row.stream == StreamId::LEDGER;
+            self.gates.add((if own { String::new() } else { row.gate.clone() }, hex(&key)));
+        }
+    }
+
+    /// Follows approvals until something says what became of them: a report, or the refusal that
+    /// voids them. Both come later in the log, and name the approval by its root.
+    fn follow(&mut self, item: &Item, report: &Report) {
+        let row = &item.row;
+        let told_of = match (row.kind, row.outcome.as_str()) {
+            (Kind::Verdict, "approve") if row.mode != "shadow" => {
+                if let Some(root) = report.facts.root {
+                    self.open.insert(root.0, row.index.0);
+                }
+                return;
+            }
+            (Kind::Verdict, "refuse") => &row.parent,
+            (Kind::Outcome, _) => &row.verdict,
+            _ => return,
+        };
+        if let Some(root) = from_hex_array::<32>(told_of) {
+            self.open.remove(&root);
+        }
+    }
+
+    /// Indexes of the approvals in the pack of which it holds no report, ascending.
+    pub(super) fn unreported(&self) -> Vec<u64> {
+        let mut indexes: Vec<u64> = self.open.values().copied().collect();
+        indexes.sort_unstable();
+        indexes
+    }
+
+    fn count(&mut self, item: &Item) {
         let row = &item.row;
         self.kinds.add(row.kind.as_str().to_owned());
         self.span = Some(match self.span {
             None => (row.logged_at, row.logged_at),
             Some((first, last)) => (first.min(row.logged_at), last.max(row.logged_at)),
         });
-        if let Some(key) = report.facts.sealed_by {
-            // The ledger's own records name the gate that they are about.
-            let own = row.stream == StreamId::LEDGER;
-            self.gates.add((if own { String::new() } else { row.gate.clone() }, hex(&key)));
-        }
         match row.kind {
             Kind::Verdict => {
                 if row.mode == "shadow" {
@@ -213,8 +319,11 @@ impl Gathered {
                 } else {
                     self.outcomes.add(row.outcome.clone());
                 }
-                for code in &row.reasons {
+                for (code, text) in &item.reasons {
                     self.codes.add(code.clone());
+                    if self.texts.len() < VALUES_MAX && !self.texts.contains_key(code) {
+                        self.texts.insert(code.clone(), text.clone());
+                    }
                 }
                 if !row.actor.is_empty() {
                     self.actors.add(row.actor.clone());
@@ -229,6 +338,17 @@ impl Gathered {
             }
             Kind::Outcome => self.results.add(row.result.clone()),
             _ => {}
+        }
+    }
+
+    fn put_foremost(&mut self, item: &Item) {
+        if item.row.kind != Kind::Verdict {
+            return;
+        }
+        let at = self.foremost.partition_point(|known| known.rank() <= item.rank());
+        if at < DECISIONS {
+            self.foremost.insert(at, item.clone());
+            self.foremost.truncate(DECISIONS);
         }
     }
 
@@ -253,7 +373,7 @@ impl Gathered {
                 let subject = certificate.identity().map(|id| id.to_string());
                 let holder = Holder {
                     subject: subject.unwrap_or_else(|_| format!("holder in {}", item.row.gate)),
-                    key: b64(certificate.public_key_bytes()),
+                    key: hex(certificate.public_key_bytes()),
                     records: 1,
                 };
                 self.certificates.insert(digest, holder);

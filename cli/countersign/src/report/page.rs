@@ -106,7 +106,21 @@ impl Page {
 
     /// A table; on a small screen each row becomes a card, and each cell names its column.
     pub(super) fn table(&mut self, columns: &[&'static str], rows: &[Vec<Cell>]) -> &mut Self {
-        self.raw("<table>\n<thead><tr>");
+        self.raw("<table>\n").rows(columns, rows)
+    }
+
+    /// A table of many rows, as small as it can be read, with columns of fixed shares.
+    pub(super) fn dense(&mut self, columns: &[&'static str], rows: &[Vec<Cell>]) -> &mut Self {
+        self.raw("<table class=\"dense\">\n").rows(columns, rows)
+    }
+
+    /// The table of the first page, with columns of fixed shares.
+    pub(super) fn brief(&mut self, columns: &[&'static str], rows: &[Vec<Cell>]) -> &mut Self {
+        self.raw("<table class=\"first\">\n").rows(columns, rows)
+    }
+
+    fn rows(&mut self, columns: &[&'static str], rows: &[Vec<Cell>]) -> &mut Self {
+        self.raw("<thead><tr>");
         for column in columns {
             self.raw("<th scope=\"col\">").raw(column).raw("</th>");
         }
@@ -149,17 +163,13 @@ impl Page {
             }
             Cell::Index(index) => self.raw("<span class=\"whole\">#").number(*index).raw("</span>"),
             Cell::Time(time) => self.time(*time),
-            Cell::Moment(time) => {
-                self.raw("<p>").text(&human(*time)).raw("</p><p>").time(*time).raw("</p>")
-            }
-            Cell::Events(events) => {
-                for (what, time, index) in events {
-                    self.raw("<p>").text(what).raw(" ").time(*time).raw(" #").number(*index);
-                    self.raw("</p>");
+            Cell::Events(events, name) => {
+                for (what, time) in events {
+                    self.raw("<p>").time(*time).raw(" ").text(what).raw("</p>");
                 }
-                self
+                self.raw("<p class=\"name\">").text(name).raw("</p>")
             }
-            Cell::Verdict(outcome) => self.outcome(outcome),
+            Cell::Told(outcome, text) => self.outcome(outcome).raw(" ").text(text),
             Cell::Action(outcome, lines) => {
                 self.raw("<p>").outcome(outcome).raw("</p>");
                 self.cell(&Cell::Lines(lines.clone()))
@@ -176,18 +186,16 @@ pub(super) enum Cell {
     Code(String),
     /// Several sentences.
     Lines(Vec<String>),
-    /// A verdict's outcome.
-    Verdict(String),
+    /// An outcome with the rest of its sentence.
+    Told(String, String),
     /// An outcome with what goes below it.
     Action(String, Vec<String>),
     /// A place in the log.
     Index(u64),
     /// An exact time.
     Time(Micros),
-    /// A time as people write it, and exactly.
-    Moment(Micros),
-    /// What happened when, by which record.
-    Events(Vec<(String, Micros, u64)>),
+    /// What happened when, and the name of what it happened to.
+    Events(Vec<(String, Micros)>, String),
 }
 
 /// An outcome as a sentence has it.

@@ -22,6 +22,9 @@ use countersign_core::verify::{Facts, Report, verify};
 
 use super::*;
 
+mod first_page;
+mod rows;
+
 fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors")
 }
@@ -41,11 +44,11 @@ fn gathered() -> Gathered {
     let mut all = Gathered::default();
     for name in ["stream-opened", "refusal", "approval", "human-approval"] {
         let evidence = vector(name);
-        all.take(&evidence, &verify(&evidence, Some(&trust)), false, true);
+        all.take(&evidence, &verify(&evidence, Some(&trust)), &[], true);
     }
     for name in ["supervise-three-withheld", "approve-after-supervise"] {
         let evidence = vector(name);
-        all.take(&evidence, &verify(&evidence, Some(&trust)), false, true);
+        all.take(&evidence, &verify(&evidence, Some(&trust)), &[], true);
     }
     all
 }
@@ -74,8 +77,10 @@ fn subject(gathered: &Gathered) -> Subject<'_> {
         }),
         findings: Findings {
             result: Verdict::Valid,
+            brief: vec!["As logged by head 8.".to_owned()],
             words: vec!["As logged by head 8.".to_owned()],
             limits: vec!["Keys that are not listed.".to_owned()],
+            ..Findings::none()
         },
         gathered,
     }
@@ -183,8 +188,7 @@ fn a_counsel_reads_what_was_asked_decided_found_and_not_proven() {
         "What this does not prove",
         "As logged by head 8.",
         "Keys that are not listed.",
-        "an auditor\u{2019}s four questions",
-        "Sessions: what each did, in order",
+        "Sessions: what each did, in order, and an auditor\u{2019}s four questions",
         "The proof of one record, drawn",
         "How to verify it again, in three commands",
         "countersign-verify pack . --trust ../trust.toml",
@@ -220,11 +224,12 @@ fn what_is_withheld_is_said_to_be() {
     let evidence = vector("supervise-three-withheld");
     let mut all = Gathered::default();
     let report = verify(&evidence, Some(&trust()));
-    all.take(&evidence, &report, false, true);
+    all.take(&evidence, &report, &[], true);
     let page = words(&html(&subject(&all)));
     assert!(page.contains("(withheld)"), "{page}");
     let mut erased = Gathered::default();
-    erased.take(&evidence, &report, true, true);
+    let index = report.facts.index;
+    erased.take(&evidence, &report, &[(index, index)], true);
     let page = words(&html(&subject(&erased)));
     assert!(
         page.contains("(erased)") && page.contains("contents of 1 record were erased"),
@@ -234,37 +239,49 @@ fn what_is_withheld_is_said_to_be() {
 
 /// A verdict with these texts, as if it had been verified.
 fn hostile(index: u64, text: &str) -> (Evidence, Report) {
-    let kind = Kind::Verdict;
+    let t = quoted(text);
+    let (mut evidence, mut report) = record(Kind::Verdict, index, |name| {
+        Some(match name {
+            "action" | "software" | "urgency" | "loss_class" => t.clone(),
+            "actor" => format!(
+                r#"{{"kind":"agent","id":{t},"class":{t},"session":{t},"model":null,"on_behalf_of":{t}}}"#
+            ),
+            "resource" => format!(r#"{{"type":{t},"id":{t},"environment":{t},"domain":null}}"#),
+            "task" => {
+                format!(r#"{{"ticket":{t},"grant":{t},"scope_digest":null,"justification":{t}}}"#)
+            }
+            "policy" => {
+                let digest = "0".repeat(64);
+                format!(r#"{{"id":{t},"version":{t},"digest":"{digest}","engine":"e"}}"#)
+            }
+            "reasons" => format!(r#"[{{"code":{t},"policy":null,"text":{t}}}]"#),
+            _ => return None,
+        })
+    });
+    report.not_checked = vec![format!("field:{text}")];
+    report.facts.witnesses = vec![text.to_owned()];
+    evidence.supporting.clear();
+    (evidence, report)
+}
+
+/// A record of acme's, as if it had been verified: a refusal that binds, of an action of its own,
+/// where `given` has no other values.
+fn record(kind: Kind, index: u64, given: impl Fn(&str) -> Option<String>) -> (Evidence, Report) {
     let value = |name: &str, shape: &Shape| match (name, shape) {
-        ("action" | "software" | "urgency" | "loss_class", _) => quoted(text),
-        ("actor", _) => format!(
-            r#"{{"kind":"agent","id":{t},"class":{t},"session":{t},"model":null,"on_behalf_of":{t}}}"#,
-            t = quoted(text)
-        ),
-        ("resource", _) => {
-            format!(r#"{{"type":{t},"id":{t},"environment":{t},"domain":null}}"#, t = quoted(text))
-        }
-        ("task", _) => format!(
-            r#"{{"ticket":{t},"grant":{t},"scope_digest":null,"justification":{t}}}"#,
-            t = quoted(text)
-        ),
-        ("policy", _) => format!(
-            r#"{{"id":{t},"version":{t},"digest":"{}","engine":"e"}}"#,
-            "0".repeat(64),
-            t = quoted(text)
-        ),
-        ("reasons", _) => format!(r#"[{{"code":{},"policy":null,"text":null}}]"#, quoted(text)),
         ("outcome", _) => quoted("refuse"),
         ("mode", _) => quoted("enforce"),
-        ("type", _) => quoted("verdict"),
+        ("type", _) => quoted(kind.as_str()),
         ("tenant" | "gate", _) => quoted("acme"),
         ("seq", _) => index.to_string(),
         ("action_id", _) => quoted(&format!("019ab000-0000-7000-8000-{index:012}")),
-        ("recorded_at", _) => quoted("2026-11-23T12:00:00.000000Z"),
         (_, Shape::Hex(bytes)) => quoted(&"0".repeat(2 * bytes)),
+        (_, Shape::Time) => quoted("2026-11-23T12:00:00.000000Z"),
+        (_, Shape::OneOf(words)) => quoted(words[0]),
+        (_, Shape::Text) => quoted("x"),
         _ => "null".to_owned(),
     };
-    let values = kind.fields().iter().map(|field| value(field.name, &field.shape)).collect();
+    let fields = kind.fields().iter();
+    let values = fields.map(|f| given(f.name).unwrap_or_else(|| value(f.name, &f.shape))).collect();
     let record = FullRecord::parse(kind, [9; 32], values).unwrap();
     let mut evidence = vector("refusal");
     evidence.record = record.disclose();
@@ -280,18 +297,24 @@ fn hostile(index: u64, text: &str) -> (Evidence, Report) {
         fault: None,
         doubts: Vec::new(),
         steps: (1..=11).collect(),
-        not_checked: vec![format!("field:{text}")],
+        not_checked: Vec::new(),
         facts: Facts {
             view: Some(record.view().clone()),
-            root: Some(RecordRoot([0; 32])),
+            root: Some(root(index)),
             entry: Some(entry),
             index,
-            witnesses: vec![text.to_owned()],
             ..Facts::default()
         },
         supporting: Vec::new(),
     };
     (evidence, report)
+}
+
+/// What stands for the root of the record at an index.
+fn root(index: u64) -> RecordRoot {
+    let mut root = [0; 32];
+    root[..8].copy_from_slice(&index.to_be_bytes());
+    RecordRoot(root)
 }
 
 /// Whoever writes an intent writes into this page. Nothing of it may become markup.
@@ -309,11 +332,12 @@ fn hostile_texts_stay_texts() {
     ] {
         let mut all = Gathered::default();
         let (evidence, report) = hostile(7, text);
-        all.take(&evidence, &report, false, true);
+        all.take(&evidence, &report, &[], true);
         let mut subject = subject(&all);
         subject.tenant = text.to_owned();
         subject.origin = text.to_owned();
         subject.filters = vec![(text.to_owned(), text.to_owned())];
+        subject.findings.brief = vec![text.to_owned()];
         subject.findings.words = vec![text.to_owned()];
         subject.claim.as_mut().unwrap().keys =
             vec![(text.to_owned(), text.to_owned(), text.to_owned())];
@@ -328,7 +352,7 @@ fn hostile_texts_stay_texts() {
 fn benign(index: u64) -> Subject<'static> {
     let mut all = Gathered::default();
     let (evidence, report) = hostile(index, "harmless");
-    all.take(&evidence, &report, false, true);
+    all.take(&evidence, &report, &[], true);
     let all: &'static Gathered = Box::leak(Box::new(all));
     let mut subject = subject(all);
     subject.filters.truncate(1);
@@ -343,7 +367,7 @@ fn a_report_is_bounded_and_says_where_the_rest_is() {
     for index in 0..100_000 {
         report.facts.index = index;
         report.facts.entry.as_mut().unwrap().seq = index;
-        all.take(&evidence, &report, false, true);
+        all.take(&evidence, &report, &[], true);
     }
     assert_eq!((all.items.len(), all.records), (ROWS_MAX, 100_000));
     let page = html(&subject(&all));
@@ -359,7 +383,7 @@ fn no_list_of_values_grows_without_bound() {
     let mut all = Gathered::default();
     for index in 0..2_000 {
         let (evidence, report) = hostile(index, &format!("value-{index}"));
-        all.take(&evidence, &report, false, true);
+        all.take(&evidence, &report, &[], true);
     }
     assert!(all.codes.ranked().len() < 1_000 && all.codes.others > 0);
     assert!(all.policies.ranked().len() < 1_000);

@@ -35,7 +35,6 @@ const UNCITED: &[(&str, Why)] = &[
     ("CONV-18", Why::Unnamed),
     ("CONV-19", Why::Unnamed),
     ("CONV-20", Why::Unnamed),
-    ("ENT-4", Why::Unnamed),
     ("ENT-5", Why::Unnamed),
     ("ENT-7", Why::Unnamed),
     ("EVID-8", Why::Unnamed),

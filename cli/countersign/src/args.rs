@@ -42,6 +42,14 @@ Exit codes:
   3  nothing was verified, or not all of it
   4  a file or the ledger could not be reached";
 
+const MIRROR_EXIT_CODES: &str = "\
+Exit codes:
+  0  done as asked, or stopped by a signal
+  1  a log contradicted itself, and is followed no more; or two copies are of two histories
+  2  wrong usage, or a configuration or trust file that can't be used
+  4  the storage, a port or the log could not be reached
+  5  a fault of the program itself";
+
 /// An append-only ledger of verdicts that proves what it holds.
 #[derive(Parser)]
 #[command(name = "countersign", version, about, max_term_width = 100, after_help = EXIT_CODES)]
@@ -119,6 +127,10 @@ pub(crate) enum Command {
     /// Write a log's tiles, entries and checkpoint as plain files that any web server can serve.
     #[command(after_help = EXIT_CODES)]
     ExportTiles(ExportTilesArgs),
+    /// Keep a proven copy of logs in storage of one's own, and raise the alarm when one contradicts
+    /// itself.
+    #[command(after_help = MIRROR_EXIT_CODES)]
+    Mirror(MirrorArgs),
     /// Cosign the heads of logs, none of which then shows two histories unnoticed.
     Witness(WitnessArgs),
     /// Show the configuration that is in force.

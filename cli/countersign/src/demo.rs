@@ -116,6 +116,10 @@ async fn say_and_do(stage: &Stage) -> Result<(), Failure> {
     step("all of it in one folder, complete by proof, with a report: countersign pack --complete");
     let pack = stage.pack(&ledger).await?;
     stage.verify("pack", &[&pack], 0).await?;
+
+    step("the tenant's own copy of the log, every head of it proved: countersign mirror");
+    let mirror = stage.mirror(&ledger).await?;
+    stage.verify("mirror", &[&mirror], 0).await?;
     gate.stop().await?;
     ledger.stop().await?;
 
@@ -205,8 +209,13 @@ fn farewell(stage: &Stage, refusal: &Path, consistency: &[&Path; 3]) {
     eprintln!("  {verifier} inspect {refusal}");
     eprintln!("  {verifier} consistency {old} {new} {proof} --trust {dir}/trust.toml");
     eprintln!("  {verifier} pack {dir}/pack --trust {dir}/trust.toml");
+    eprintln!("  {verifier} mirror {dir}/mirror --trust {dir}/trust.toml");
     eprintln!("  open {dir}/pack/report.html in a browser");
     eprintln!("  {program} serve --dir {dir}");
+    eprintln!(
+        "  {program} mirror --dir {dir}/mirror --from http://127.0.0.1:7480 --trust \
+         {dir}/trust.toml"
+    );
     eprintln!("  {program} gate --dir {dir} --ledger 127.0.0.1:7443");
     eprintln!(
         "  {program} query --outcome refuse --server 127.0.0.1:7443 --identity \

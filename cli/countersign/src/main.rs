@@ -35,6 +35,7 @@ mod grant;
 mod head;
 mod identity;
 mod init;
+mod mirror;
 mod outcome;
 mod pack;
 mod pki;
@@ -102,6 +103,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Diagnose(args) => in_runtime(diagnose::run(args)),
         Command::Reindex(args) => reindex::run(&args),
         Command::ExportTiles(args) => in_runtime(export_tiles::run(args)),
+        Command::Mirror(args) => in_runtime(Box::pin(mirror::run(args))),
         Command::Witness(args) => witness::run(args),
         Command::Config(args) => settings::run(&args),
         Command::Doctor(args) => in_runtime(doctor::run(args)),

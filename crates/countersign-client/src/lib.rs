@@ -56,6 +56,8 @@ struct Readme;
 pub use answer::{BatchOutcome, LoggedRecord, PreparedBatch, RecordOutcome};
 pub use client::{Client, EvidenceItem, HeadWatch, OpenedStream};
 pub use config::{ClientConfig, TlsIdentity};
+// What records are asked for by.
+pub use countersign_proto::convert::{EvidenceQuery, RecordRef};
 pub use draft::{Draft, DraftError, Stamp};
 pub use entries::EntryReader;
 pub use erase::{Erased, ErasureOrder, erasure_reason};

@@ -273,6 +273,13 @@ registry! {
     // The client.
     HeadRollback "HEAD_ROLLBACK" "The ledger showed a smaller tree than it showed before." "Keep both heads: this proves a rollback. Tell the tenant and stop relying on this ledger.";
     HeadFork "HEAD_FORK" "The ledger showed a tree that does not continue the one it showed before." "Keep both heads: this proves a fork. Tell the tenant and stop relying on this ledger.";
+    HeadTime "HEAD_TIME" "A head of the log is larger than the one before, and its clock says an earlier time." "Keep both heads and ask the operator which clock was wrong; the tenant's mirror stops until somebody has looked.";
+    LogTimes "LOG_TIMES" "The log dates an entry before one that stands in front of it." "Keep the alarm: no honest log does that. Tell the tenant and stop relying on this ledger.";
+    LogNumbers "LOG_NUMBERS" "A stream of the log skips a number, or has one twice." "Keep the alarm: a record was left out or logged twice. Tell the tenant and stop relying on this ledger.";
+    PrivateBranch "PRIVATE_BRANCH" "A head that the log signed for somebody is not continued by the heads that it publishes." "Keep both heads: somebody was shown a log of their own. Tell the tenant and stop relying on this ledger.";
+    SplitView "SPLIT_VIEW" "The log showed two mirrors two histories." "Keep both mirrors and the alarm. Tell the tenant and stop relying on this ledger.";
+    MirrorStopped "MIRROR_STOPPED" "Following of this log was stopped because of what was found." "Read the file stopped and the alarm it names. Once that is settled, remove the file stopped to go on.";
+    MirrorHeld "MIRROR_HELD" "What the mirror holds is not a head of this log under this trust file." "Put back what was there, or name the trust file it was made under; without its last head a mirror could be led onto another history.";
     AnswerMismatch "ANSWER_MISMATCH" "The ledger's answer is not about what was sent." "Treat the records as not logged and send them again.";
     Unreachable "UNREACHABLE" "The ledger could not be reached in time." "Check address and identity; countersign doctor says which part fails.";
     LineMalformed "LINE_MALFORMED" "A line of the input is not a verdict as spec/kinds.md has it." "Mend the line that is named.";
@@ -305,7 +312,6 @@ registry! {
     MirrorStreams "MIRROR_STREAMS" "The log has more streams than this program follows (1,048,576), so those beyond are not checked." "Find out who opens so many.";
     MirrorForeign "MIRROR_FOREIGN" "A file has no place in a mirror of this size." "It may be left from a run that was interrupted; nothing was read from it.";
     MirrorAlarm "MIRROR_ALARM" "An alarm beside the mirror proves that the log misbehaved." "This is not the only history that the log showed: countersign-verify alarm says what it did.";
-    MirrorStopped "MIRROR_STOPPED" "Following of this log was stopped, and the file that says so is there." "Read the alarm or the finding that stopped it before you follow the log again.";
     MirrorState "MIRROR_STATE" "The file of --resume is damaged, or none that this program wrote." "Remove it: the mirror is then verified from its beginning.";
     MirrorResume "MIRROR_RESUME" "The mirror was changed in the part that an earlier run verified." "Verify it again from its beginning, without --resume or with a new file.";
 

@@ -5,6 +5,7 @@
 //! - [`contract::run`]: the port's contract as one suite, for every implementer.
 //! - [`checker::check_whole_log`]: reads a whole log again and names what is wrong with it.
 //! - [`liar::Liar`]: takes over an honest log and lies about it, with every signature in place.
+//! - [`malicious::Ledger`]: serves tiles over HTTP, and lies under its own signature.
 //! - [`scribe::Scribe`]: makes valid commits of any number, signed and with full tiles.
 //!
 //! What is absent: the machine's clock and random source. A seed makes every run again.
@@ -14,6 +15,7 @@ pub mod contract;
 pub mod faults;
 pub mod host;
 pub mod liar;
+pub mod malicious;
 pub mod memory;
 pub mod rng;
 pub mod scribe;

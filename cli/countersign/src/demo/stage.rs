@@ -34,6 +34,7 @@ pub(super) struct Stage {
 pub(super) struct Service {
     child: Child,
     pub(super) grpc: String,
+    http: String,
 }
 
 /// The ready file.
@@ -41,8 +42,7 @@ pub(super) struct Service {
 #[serde(deny_unknown_fields)]
 struct ReadyFile {
     grpc: String,
-    #[serde(rename = "http")]
-    _http: String,
+    http: String,
     /// A gate's.
     #[serde(rename = "authzen", default)]
     _authzen: Option<String>,
@@ -99,7 +99,7 @@ impl Stage {
                 let ready: ReadyFile = serde_json::from_str(&text)
                     .map_err(|error| Failure::internal(format!("the ready file: {error}")))?;
                 if child.id() == Some(ready.pid) {
-                    return Ok(Service { child, grpc: ready.grpc });
+                    return Ok(Service { child, grpc: ready.grpc, http: ready.http });
                 }
             }
             let ended = child.try_wait().map_err(|error| Failure::io(error.to_string()))?;
@@ -165,6 +165,18 @@ impl Stage {
         let connection = ["--server", &ledger.grpc, "--identity", &auditor];
         let arguments = ["pack", "--complete", "--out", &folder];
         print!("{}", self.run(&[&arguments[..], &connection].concat()).await?);
+        Ok(out)
+    }
+
+    /// Has an auditor keep a copy of the log, with the tenant's evidence beside it.
+    pub(super) async fn mirror(&self, ledger: &Service) -> Result<PathBuf, Failure> {
+        let (auditor, out) = (path(&self.identity("auditor"))?, self.dir.join("mirror"));
+        let folder = path(&out)?;
+        let trust = path(&self.dir.join("trust.toml"))?;
+        let from = format!("http://{}", ledger.http);
+        let place = ["mirror", "--once", "--dir", &folder, "--from", &from, "--trust", &trust];
+        let connection = ["--server", &ledger.grpc, "--identity", &auditor];
+        print!("{}", self.run(&[&place[..], &connection].concat()).await?);
         Ok(out)
     }
 

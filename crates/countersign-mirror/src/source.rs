@@ -1,11 +1,13 @@
-//! Where tiles come from: a log's static read path over HTTP.
+//! Where a log's files come from: its static read path over HTTP (spec/tiles.md), or a copy of it.
+//!
+//! Nothing is believed here: an answer is so many bytes at most, within a time, and what they are
+//! worth is for [`crate::tree`] to find out. What may pass is tried again, with growing waits.
 
 use std::time::Duration;
 
+use axum::body::Bytes;
+use axum::http::{StatusCode, Uri};
 use countersign_core::encoding::escaped;
-use countersign_core::entry::ENTRY_BYTES;
-use countersign_core::note::NOTE_BYTES_MAX;
-use countersign_core::tiles::{TileKind, TilePath};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -14,10 +16,6 @@ use hyper_util::rt::TokioExecutor;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{sleep, timeout};
-use tonic::codegen::Bytes;
-use tonic::codegen::http::Uri;
-
-use crate::exit::Failure;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,11 +23,51 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 5;
 const BACKOFF: Duration = Duration::from_millis(200);
 
+/// Why a file could not be had. Its texts are safe to print.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {why}")]
+pub struct FetchError {
+    /// The file, with where it was looked for.
+    pub place: String,
+    /// What was met.
+    pub why: String,
+    /// Whether there is no such file.
+    pub absent: bool,
+}
+
+/// Whoever can hand out a log's files by their names on the read path.
+///
+/// The contract: an answer is of at most `max` bytes, or it is an error; every call ends; dropping
+/// the future changes nothing.
+pub trait Fetch: Clone + Send + Sync + 'static {
+    /// The bytes of a file.
+    fn fetch(
+        &self,
+        name: &str,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<u8>, FetchError>> + Send;
+}
+
 type Client = legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
-/// A log's files; clones share their connections.
-#[derive(Clone)]
-pub(super) struct Source {
+/// Why there is no source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// No URL that files could be asked for under.
+    #[error("{0} is no URL prefix. Give one such as http://127.0.0.1:7480.")]
+    Url(String),
+    /// The machine's root certificates are missing.
+    #[error("the system's root certificates can't be read: {0}.")]
+    Roots(String),
+    /// The TLS library refuses its own defaults.
+    #[error("TLS can't be set up: {0}")]
+    Tls(String),
+}
+
+/// A log's files over HTTP; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct HttpSource {
     client: Client,
     prefix: String,
 }
@@ -40,17 +78,14 @@ enum Trouble {
     Passing(String),
     /// It won't.
     Final(String),
+    /// There is none.
+    Absent,
 }
 
-impl Source {
-    /// Of this URL prefix.
-    pub(super) fn new(prefix: &str) -> Result<Self, Failure> {
-        let wrong = || {
-            let shown = escaped(prefix);
-            Failure::usage(format!(
-                "{shown} is no URL prefix. Give one such as http://127.0.0.1:7480."
-            ))
-        };
+impl HttpSource {
+    /// Of this URL prefix, under which `/checkpoint` and `/tile/…` are.
+    pub fn new(prefix: &str) -> Result<Self, SourceError> {
+        let wrong = || SourceError::Url(escaped(prefix));
         let uri: Uri = prefix.parse().map_err(|_| wrong())?;
         let secure = match uri.scheme_str() {
             Some("https") => true,
@@ -63,50 +98,6 @@ impl Source {
         Ok(Self { client: client(secure)?, prefix: prefix.trim_end_matches('/').to_owned() })
     }
 
-    /// The newest checkpoint, not verified.
-    pub(super) async fn checkpoint(&self) -> Result<String, Failure> {
-        let bytes = self.get("checkpoint", NOTE_BYTES_MAX).await?;
-        String::from_utf8(bytes)
-            .map_err(|_| Failure::invalid(format!("{}/checkpoint is no text.", self.shown())))
-    }
-
-    /// A tile or bundle, not verified.
-    pub(super) async fn tile(&self, path: &TilePath) -> Result<Vec<u8>, Failure> {
-        let one = match path.kind() {
-            TileKind::Hashes(_) => 32,
-            // This log's entries, and the length before each.
-            TileKind::Entries => ENTRY_BYTES + 2,
-        };
-        self.get(&path.to_string(), one * usize::from(path.width())).await
-    }
-
-    fn shown(&self) -> String {
-        escaped(&self.prefix)
-    }
-
-    /// A file of at most `max` bytes; what may pass is tried again.
-    async fn get(&self, name: &str, max: usize) -> Result<Vec<u8>, Failure> {
-        let mut wait = BACKOFF;
-        for attempt in 1.. {
-            match self.get_once(name, max).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(Trouble::Passing(_)) if attempt < ATTEMPTS => {
-                    sleep(wait).await;
-                    wait *= 2;
-                }
-                Err(Trouble::Passing(why) | Trouble::Final(why)) => {
-                    let shown = self.shown();
-                    return Err(Failure::io(format!(
-                        "{shown}/{name}: {}. Check the URL and that the ledger runs; called again, \
-                         this goes on where it stopped.",
-                        escaped(&why)
-                    )));
-                }
-            }
-        }
-        Err(Failure::internal("counting attempts came to an end"))
-    }
-
     async fn get_once(&self, name: &str, max: usize) -> Result<Vec<u8>, Trouble> {
         let uri: Uri = format!("{}/{name}", self.prefix)
             .parse()
@@ -115,7 +106,10 @@ impl Source {
             let response = self.client.get(uri).await;
             let response = response.map_err(|error| Trouble::Passing(chain(&error)))?;
             let status = response.status();
-            if status.is_server_error() {
+            if status == StatusCode::NOT_FOUND {
+                return Err(Trouble::Absent);
+            }
+            if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
                 return Err(Trouble::Passing(format!("the answer is {status}")));
             }
             if !status.is_success() {
@@ -134,24 +128,43 @@ impl Source {
     }
 }
 
+impl Fetch for HttpSource {
+    async fn fetch(&self, name: &str, max: usize) -> Result<Vec<u8>, FetchError> {
+        let mut wait = BACKOFF;
+        let mut attempt = 1;
+        let (why, absent) = loop {
+            match self.get_once(name, max).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(Trouble::Passing(_)) if attempt < ATTEMPTS => {
+                    sleep(wait).await;
+                    wait *= 2;
+                    attempt += 1;
+                }
+                Err(Trouble::Absent) => break ("the answer is 404 Not Found".to_owned(), true),
+                Err(Trouble::Passing(why) | Trouble::Final(why)) => break (escaped(&why), false),
+            }
+        };
+        Err(FetchError { place: escaped(&format!("{}/{name}", self.prefix)), why, absent })
+    }
+}
+
 /// A client that believes the system's roots where it speaks TLS. Who serves the files matters
 /// little, since all of them are checked.
-fn client(secure: bool) -> Result<Client, Failure> {
+fn client(secure: bool) -> Result<Client, SourceError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     let provider = aws_lc_rs::default_provider();
     let builder = HttpsConnectorBuilder::new();
     let connector = if secure {
-        let builder = builder.with_provider_and_native_roots(provider).map_err(|error| {
-            let why = escaped(&error.to_string());
-            Failure::io(format!("the system's root certificates can't be read: {why}."))
-        })?;
+        let builder = builder
+            .with_provider_and_native_roots(provider)
+            .map_err(|error| SourceError::Roots(escaped(&error.to_string())))?;
         builder.https_only().enable_http1().wrap_connector(tcp)
     } else {
         let config = ClientConfig::builder_with_provider(provider.into())
             .with_safe_default_protocol_versions()
-            .map_err(|error| Failure::internal(format!("TLS can't be set up: {error}")))?
+            .map_err(|error| SourceError::Tls(escaped(&error.to_string())))?
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
         builder.with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp)

@@ -41,7 +41,7 @@ pub struct LogConfig {
     pub skew_us: u64,
     /// Records that one commit takes at most, unless one batch alone has more.
     pub group_max: usize,
-    /// Microseconds that a commit waits for company.
+    /// Microseconds that a group waits for company at most, while another one commits.
     pub group_wait_us: u64,
     /// Milliseconds between periodic heads while the log grows.
     pub head_interval_ms: u64,

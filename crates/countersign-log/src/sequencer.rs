@@ -23,9 +23,10 @@ use countersign_core::hash::LeafIndex;
 use countersign_core::merkle::leaf_hash;
 use countersign_core::seal::Seal;
 use countersign_core::stream::StreamId;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, timeout_at};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, interval, sleep_until};
 
 use crate::api::{BatchAnswer, LogState, Logged, Refused};
 use crate::group::{Decided, Group, Slot, make};
@@ -164,8 +165,9 @@ impl<S: Store> Sequencer<S> {
         }
     }
 
-    /// Step 1: waits for work, then for company. A commit that ends meanwhile is looked at, so that
-    /// those in one that failed do not wait for others to come.
+    /// Step 1: waits for work, and for company only as long as another commit runs: a writer that has
+    /// nothing to do takes what is there and begins, and what comes meanwhile is the next group. A
+    /// commit that ends is looked at, so that those in one that failed do not wait for others to come.
     async fn take(&mut self) -> Taken {
         let mut works = Vec::new();
         let mut records = 0;
@@ -173,10 +175,9 @@ impl<S: Store> Sequencer<S> {
         while records < self.shared.config.group_max {
             let next = match (self.again.pop_front(), until) {
                 (Some(work), _) => Some(work),
-                (None, Some(until)) => match timeout_at(until, self.queue.recv()).await {
-                    Ok(next) => next,
-                    // Company came not in time.
-                    Err(_) => break,
+                (None, Some(until)) => match self.company(until).await {
+                    Some(next) => next,
+                    None => break,
                 },
                 (None, None) => match self.first().await {
                     Some(next) => next,
@@ -207,6 +208,39 @@ impl<S: Store> Sequencer<S> {
         Taken { works, doubt: None, end: None }
     }
 
+    /// More work for the group, or `None` where it is to begin.
+    #[allow(clippy::option_option)] // The inner `None` is the end of the queue.
+    async fn company(&mut self, until: Instant) -> Option<Option<Work>> {
+        let Writer::Busy(flight) = &mut self.writer else {
+            return match self.queue.try_recv() {
+                Ok(next) => Some(Some(next)),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => Some(None),
+            };
+        };
+        let ended = tokio::select! {
+            biased;
+            next = self.queue.recv() => return Some(next),
+            ended = flight => ended,
+            () = sleep_until(until) => return None,
+        };
+        self.flown(ended);
+        None
+    }
+
+    /// Keeps what the commit came to.
+    fn flown(&mut self, ended: Result<Result<S::Lease, Failed>, JoinError>) {
+        let landed = match ended {
+            Ok(ended) => self.landed(ended),
+            // A panic in the store: those who wait learn that their fate is unknown.
+            Err(error) => Err(StoreError::Unknown(error.to_string())),
+        };
+        self.writer = match landed {
+            Ok(lease) => Writer::Idle(lease),
+            Err(error) => Writer::Failed(error),
+        };
+    }
+
     /// The next work, or `None` where there is a failed commit to be looked at first.
     #[allow(clippy::option_option)] // The inner `None` is the end of the queue.
     async fn first(&mut self) -> Option<Option<Work>> {
@@ -216,14 +250,7 @@ impl<S: Store> Sequencer<S> {
                 next = self.queue.recv() => return Some(next),
                 ended = flight => ended,
             };
-            let landed = match ended {
-                Ok(ended) => self.landed(ended),
-                Err(error) => Err(StoreError::Unknown(error.to_string())),
-            };
-            self.writer = match landed {
-                Ok(lease) => Writer::Idle(lease),
-                Err(error) => Writer::Failed(error),
-            };
+            self.flown(ended);
         }
         match self.writer {
             Writer::Failed(_) => None,

@@ -395,6 +395,33 @@ async fn a_policy_names_texts_that_the_ledger_holds() {
     assert_eq!(outcome.unwrap_err().fault.code, Code::PersonCertificate);
 }
 
+/// A writer that has nothing to do begins at once: only what comes while it commits is grouped.
+#[tokio::test]
+async fn a_batch_alone_waits_for_nobody() {
+    let world = World::new();
+    let mut config = world.config();
+    config.group_wait_us = 3_600 * 1_000_000;
+    let ledger = world.open_with(&Arc::new(MemoryStore::new(Faults::none())), config).await;
+    let mut gate = world.gate("acme", "prod-1");
+    let whole = async {
+        gate.open(&ledger).await;
+        for n in 1..=3 {
+            let batch = gate.batch(&[(Kind::Verdict, verdict(n, "refuse", &json!({})))]);
+            only(ledger.submit(batch).await.unwrap()).unwrap();
+        }
+        // Those that come together are answered too, whichever group they are in.
+        let batches =
+            [4, 5, 6].map(|n| gate.batch(&[(Kind::Verdict, verdict(n, "refuse", &json!({})))]));
+        let [a, b, c] = batches.map(|batch| ledger.submit(batch));
+        let answers = tokio::join!(a, b, c);
+        for answer in [answers.0, answers.1, answers.2] {
+            only(answer.unwrap()).unwrap();
+        }
+    };
+    let done = tokio::time::timeout(std::time::Duration::from_mins(1), whole).await;
+    assert!(done.is_ok(), "a group waited for company that did not come");
+}
+
 /// Answers that nobody reads hold the room of their batches, so that they can't add up.
 #[tokio::test]
 async fn an_answer_keeps_its_room_until_it_is_delivered() {

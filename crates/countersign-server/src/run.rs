@@ -32,7 +32,8 @@ use crate::{identity, log_metrics, tiles};
 const SKEW_US: u64 = 300 * 1_000_000;
 /// Records that one commit takes at most: beyond that a larger group gains nothing.
 const GROUP_MAX: usize = 1_024;
-/// Microseconds that a commit waits for company: about what a synced write takes by itself.
+/// Microseconds that a group waits for company while another one commits: about what a synced write
+/// takes by itself.
 const GROUP_WAIT_US: u64 = 1_000;
 
 /// The file of the data folder that lets a log begin there.

@@ -358,7 +358,7 @@ impl<'p> MirrorCheck<'p> {
                 self.counts.evidence += 1;
                 return;
             }
-            (true, Some(MirrorFile::State(_))) => return,
+            (true, Some(MirrorFile::State(_) | MirrorFile::EvidenceState)) => return,
             (true, Some(MirrorFile::Stopped)) => (Weight::Warning, Code::MirrorStopped),
             (true, _) => (Weight::Warning, Code::MirrorForeign),
         };

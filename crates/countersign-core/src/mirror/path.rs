@@ -26,6 +26,8 @@ pub enum MirrorFile {
     Evidence(u64),
     /// `state/<20 digits>.json`: the follower's own notes, which prove nothing.
     State(u64),
+    /// `state/evidence.json`: how far the follower came with the tenant's evidence.
+    EvidenceState,
     /// `stopped`: says that the log is followed no more.
     Stopped,
 }
@@ -36,6 +38,7 @@ impl MirrorFile {
         match path {
             "checkpoint" => return Some(Self::Checkpoint),
             "stopped" => return Some(Self::Stopped),
+            "state/evidence.json" => return Some(Self::EvidenceState),
             _ => {}
         }
         let (folder, name) = path.split_once('/')?;
@@ -62,6 +65,7 @@ impl fmt::Display for MirrorFile {
             Self::Alarm(name) => write!(f, "alarms/{name}.alarm"),
             Self::Evidence(index) => write!(f, "evidence/{index:020}.evidence"),
             Self::State(size) => write!(f, "state/{size:020}.json"),
+            Self::EvidenceState => f.write_str("state/evidence.json"),
             Self::Stopped => f.write_str("stopped"),
         }
     }
@@ -90,6 +94,7 @@ mod tests {
             "alarms/fork-0123456789abcdef.alarm",
             "evidence/00000000000000000042.evidence",
             "state/00000000000000000042.json",
+            "state/evidence.json",
         ] {
             assert_eq!(MirrorFile::parse(path).expect(path).to_string(), path);
         }
@@ -104,6 +109,7 @@ mod tests {
             "alarms/.alarm",
             "alarms/a/b.alarm",
             "evidence/42.evidence",
+            "state/other.json",
             "other/x",
         ] {
             assert_eq!(MirrorFile::parse(path), None, "{path}");

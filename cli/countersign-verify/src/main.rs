@@ -83,7 +83,7 @@ enum Command {
     /// Verify a whole mirror: every tile, entry and head, and that no stream has a gap.
     #[command(after_help = EXIT_CODES)]
     Mirror {
-        /// The mirror's folder, which holds <hex SHA-256 of origin>/ for each log.
+        /// The mirror: a folder with one for each log, named by the hex SHA-256 of its origin.
         dir: PathBuf,
         /// The trust file: the only thing that is believed. Without it nothing is ever VALID.
         #[arg(long)]

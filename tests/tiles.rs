@@ -24,6 +24,7 @@ use countersign_core::tiles::{
     TILE_HEIGHT, TileKind, TilePath, VerifiedEdge, encode_bundle, node_of_tile, parse_bundle,
     parse_hashes, partial_tiles, verify_bundle, verify_full_tile,
 };
+use countersign_testkit::folder::files_below;
 use countersign_tests::{Installation, Lane, Random, Said, Server, Stage, await_until, submit};
 use ed25519_dalek::SigningKey;
 
@@ -279,19 +280,7 @@ fn serve_one(mut socket: TcpStream, dir: &Path, altered: &Mutex<BTreeMap<String,
 
 /// Every file below a folder.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let (mut found, mut waiting) = (BTreeMap::new(), vec![dir.to_owned()]);
-    while let Some(at) = waiting.pop() {
-        for entry in std::fs::read_dir(at).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                waiting.push(path);
-            } else {
-                let bytes = std::fs::read(&path).unwrap();
-                found.insert(path.strip_prefix(dir).unwrap().to_owned(), bytes);
-            }
-        }
-    }
-    found
+    files_below(dir).unwrap()
 }
 
 struct Exporter {

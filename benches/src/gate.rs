@@ -8,6 +8,7 @@ use std::time::Instant;
 use countersign_core::encoding::Micros;
 use countersign_gate::{Decision, Directory, Facts, Intent, Outcome, Policy, decide, packs};
 
+use crate::core::text;
 use crate::figure::{Figure, number, percentile};
 use crate::sample::Actions;
 
@@ -25,10 +26,6 @@ const KNOWN: usize = 500;
 /// Who and what the infrastructure pack's directory knows.
 const ACTORS: [(&str, &str); 2] = [("agent", "infra-assistant-7"), ("human", "alice")];
 const RESOURCES: [(&str, &str); 2] = [("prod", "storefront"), ("dev", "storefront-dev")];
-
-fn text<E: std::fmt::Display>(error: E) -> String {
-    error.to_string()
-}
 
 /// Decision latency by the number of policies, and the rate over all actions.
 pub(crate) fn decisions(actions: &Actions) -> Result<Vec<Figure>, String> {

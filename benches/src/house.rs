@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-const ORIGIN: &str = "bench.example/gate";
+use crate::core::text;
 
-fn text<E: std::fmt::Display>(error: E) -> String {
-    error.to_string()
-}
+const ORIGIN: &str = "bench.example/gate";
 
 /// A process that ends with this value.
 pub(crate) struct Process(Child);

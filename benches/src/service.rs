@@ -2,26 +2,18 @@
 //! client verifying every answer. All of them share the machine's cores; fsync is on in both.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use countersign_client::{ClientConfig, GateClient, TlsIdentity};
 use countersign_core::note::VerifierKey;
 use serde_json::json;
 
+use crate::core::{start, text};
 use crate::figure::{Figure, number, percentile};
 use crate::house::House;
 
 /// Intents a second: one every so many microseconds, whether or not the last was answered.
 const EVERY: Duration = Duration::from_millis(5);
-
-fn text<E: std::fmt::Display>(error: E) -> String {
-    error.to_string()
-}
-
-#[allow(clippy::disallowed_methods)] // Measuring time is what a benchmark is for.
-fn now() -> Instant {
-    Instant::now()
-}
 
 async fn client(house: &House, gate: &str) -> Result<GateClient, String> {
     let read = |name: &str| {
@@ -64,7 +56,7 @@ pub(crate) async fn evaluate(dir: &Path, seconds: u64) -> Result<Vec<Figure>, St
     ])?;
     let client = client(&house, &gate).await?;
     let wanted = seconds * 200;
-    let begun = now();
+    let begun = start();
     let mut asked = tokio::task::JoinSet::new();
     for n in 0..wanted {
         let due = EVERY * u32::try_from(n).map_err(text)?;
@@ -78,7 +70,7 @@ pub(crate) async fn evaluate(dir: &Path, seconds: u64) -> Result<Vec<Figure>, St
             "task": {"ticket": "OPS-1"},
         });
         asked.spawn(async move {
-            let start = now();
+            let start = start();
             let judged = client.evaluate(&intent.to_string(), "").await.map_err(text)?;
             let took = start.elapsed().as_secs_f64() * 1e3;
             let proven = judged.outcome == "approve" && judged.evidence.is_some();

@@ -15,6 +15,7 @@ use countersign_core::note::VerifierKey;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 
+use crate::core::{start, text};
 use crate::figure::{Figure, number, percentile};
 use crate::sample::{Actions, POLICY};
 
@@ -27,15 +28,6 @@ const IN_FLIGHT: usize = 8;
 const STREAMS: u32 = 2;
 /// Bytes of a payload row that are no values: seed, batch, lengths (spec of the log's rows).
 const PAYLOAD_FRAMING: f64 = 82.0;
-
-fn text<E: std::fmt::Display>(error: E) -> String {
-    error.to_string()
-}
-
-#[allow(clippy::disallowed_methods)] // Measuring time is what a benchmark is for.
-fn start() -> Instant {
-    Instant::now()
-}
 
 /// A ledger's process; it ends with this value.
 struct Ledger {

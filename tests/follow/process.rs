@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use countersign_core::encoding::hex;
 use countersign_core::hash::sha256;
+use countersign_testkit::folder::files_below;
 use countersign_testkit::malicious::Ledger;
 use countersign_tests::{Installation, ORIGIN};
 
@@ -73,17 +74,5 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
 
 /// Every file below a folder that has a name of its own.
 pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let (mut found, mut waiting) = (BTreeMap::new(), vec![dir.to_owned()]);
-    while let Some(at) = waiting.pop() {
-        for entry in std::fs::read_dir(at).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                waiting.push(path);
-            } else {
-                let bytes = std::fs::read(&path).unwrap();
-                found.insert(path.strip_prefix(dir).unwrap().to_owned(), bytes);
-            }
-        }
-    }
-    found
+    files_below(dir).unwrap()
 }

@@ -9,23 +9,13 @@ use std::task::Poll;
 
 use countersign_mirror::follow::{Follower, Round};
 use countersign_mirror::storage::Place;
+use countersign_testkit::folder::files_below;
 use countersign_testkit::malicious::{History, Ledger};
 
 use crate::stage::{Direct, ORIGIN, assert_holds, followed};
 
 fn bytes_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let (mut found, mut waiting) = (BTreeMap::new(), vec![dir.to_owned()]);
-    while let Some(at) = waiting.pop() {
-        for entry in std::fs::read_dir(at).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                waiting.push(path);
-            } else {
-                let bytes = std::fs::read(&path).unwrap();
-                found.insert(path.strip_prefix(dir).unwrap().to_owned(), bytes);
-            }
-        }
-    }
+    let mut found = files_below(dir).unwrap();
     found.retain(|path, _| !path.starts_with(".new"));
     found
 }

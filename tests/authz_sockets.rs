@@ -86,7 +86,12 @@ async fn call(
         Rpc::GetReceipt => {
             let which = Some(get_receipt_request::Which::Index(target.index));
             client
-                .get_receipt(v1::GetReceiptRequest { which, min_size: 0, at_size: 0 })
+                .get_receipt(v1::GetReceiptRequest {
+                    which,
+                    min_size: 0,
+                    at_size: 0,
+                    witnessed: false,
+                })
                 .await
                 .map(drop)
         }
@@ -94,7 +99,8 @@ async fn call(
             let action = target.fields["action_id"].as_str().unwrap().to_owned();
             let which = Some(get_evidence_request::Which::ActionId(action));
             let tenant = target.name.to_owned();
-            let request = v1::GetEvidenceRequest { which, min_size: 0, tenant, at_size: 0 };
+            let request =
+                v1::GetEvidenceRequest { which, tenant, ..v1::GetEvidenceRequest::default() };
             client.get_evidence(request).await.map(drop)
         }
         Rpc::PutBlob => {

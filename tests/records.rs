@@ -181,7 +181,7 @@ async fn misuse_is_refused_by_name() {
     }
     let beyond = v1::GetPeaksRequest { size: u64::MAX };
     assert_eq!(refusal(&raw.get_peaks(beyond).await.unwrap_err()).code, Code::SizeUnknown);
-    let both = v1::GetReceiptRequest { which: None, min_size: 1, at_size: 1 };
+    let both = v1::GetReceiptRequest { which: None, min_size: 1, at_size: 1, witnessed: false };
     let said = refusal(&raw.get_receipt(both).await.unwrap_err()).code;
     assert_eq!(said, Code::RequestMalformed);
     server.stop().await;

@@ -188,6 +188,7 @@ fn config(root: TrustAnchor) -> LogConfig {
         group_max: 1_024,
         group_wait_us: 1_000,
         head_interval_ms: 1_000,
+        witnessed: false,
         head_republish_ms: 60_000,
         queue_bytes_max: 128 << 20,
     }

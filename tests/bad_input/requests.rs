@@ -124,7 +124,7 @@ async fn records_that_are_not_there_or_not_ones_own_are_not_found() {
         assert_eq!(refusal(&status).code, Code::NotFound);
     }
     let which = Some(get_receipt_request::Which::Index(index));
-    let request = v1::GetReceiptRequest { which, min_size: 0, at_size: 0 };
+    let request = v1::GetReceiptRequest { which, ..Default::default() };
     scene.client.get_receipt(request.clone()).await.unwrap();
     let status = theirs.get_receipt(request).await.unwrap_err();
     assert_eq!(refusal(&status).code, Code::NotFound);

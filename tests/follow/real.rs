@@ -1,7 +1,5 @@
 //! Behind a real ledger: heads, tiles, the tenant's own evidence; alarms as a person meets them.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -11,21 +9,11 @@ use countersign_core::codes::Code;
 use countersign_core::trust::Trust;
 use countersign_core::verify::{Verdict, verify_file};
 use countersign_testkit::malicious::{History, Ledger};
+use countersign_tests::http::get;
 use countersign_tests::{Installation, await_until};
 use serde_json::Value;
 
 use crate::process::{Stage, files, folder, text};
-
-fn verdicts(count: u32, first: u32) -> String {
-    let line = |number: u32| {
-        format!(
-            "{{\"action\":\"ec2:Act\",\"action_id\":\"01a1f6af-1068-7351-869a-{number:012x}\",\
-             \"actor\":{{\"kind\":\"agent\",\"id\":\"a\",\"class\":null,\"session\":null,\
-             \"model\":null,\"on_behalf_of\":null}},\"mode\":\"enforce\",\"outcome\":\"refuse\"}}\n"
-        )
-    };
-    (first..first + count).map(line).collect()
-}
 
 fn read_trust(dir: &Path) -> Trust {
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
@@ -37,31 +25,6 @@ struct Tenant {
 }
 
 impl Tenant {
-    fn http(&self) -> String {
-        let ready = std::fs::read_to_string(self.installation.beside("serve.ready")).unwrap();
-        let ready: Value = serde_json::from_str(&ready).unwrap();
-        format!("http://{}", ready["http"].as_str().unwrap())
-    }
-
-    fn submit(&self, count: u32, first: u32) {
-        let file = self.installation.beside("verdicts.jsonl");
-        std::fs::write(&file, verdicts(count, first)).unwrap();
-        let out = self.installation.beside(&format!("out-{first}"));
-        let (server, gate) =
-            (self.installation.ledger_address(), self.installation.identity("gate"));
-        let said = self.installation.run(&[
-            "submit",
-            file.to_str().unwrap(),
-            "--server",
-            &server,
-            "--identity",
-            &gate,
-            "--out",
-            out.to_str().unwrap(),
-        ]);
-        assert!(said.status.success(), "{}{}", said.stdout, said.stderr);
-    }
-
     fn arguments(&self) -> Vec<String> {
         let trust = self.installation.dir().join("trust.toml");
         let dir = self.installation.beside("mirror");
@@ -70,7 +33,7 @@ impl Tenant {
             "--dir",
             dir.to_str().unwrap(),
             "--from",
-            &self.http(),
+            &format!("http://{}", self.installation.ledger_http()),
             "--trust",
             trust.to_str().unwrap(),
             "--server",
@@ -91,7 +54,7 @@ async fn a_mirror_follows_a_real_ledger_and_pulls_the_tenants_evidence() {
     let mut installation = Installation::new();
     installation.start_ledger().await;
     let tenant = Tenant { installation };
-    tenant.submit(30, 0);
+    tenant.installation.submit(30, 0);
     let log = tenant.installation.beside("mirror").join(folder());
     let ready = tenant.installation.beside("mirror.ready");
     let mut arguments = tenant.arguments();
@@ -104,7 +67,7 @@ async fn a_mirror_follows_a_real_ledger_and_pulls_the_tenants_evidence() {
     let is_evidence = |at_least: usize| (count() >= at_least).then_some(());
     await_until("the evidence of 30 verdicts", || is_evidence(30)).await;
     let first = files(&evidence);
-    tenant.submit(20, 100);
+    tenant.installation.submit(20, 100);
     await_until("the evidence of 20 more", || is_evidence(first.len() + 20)).await;
     // Head and tiles come by the other way, and get there too.
     let size =
@@ -141,15 +104,6 @@ async fn a_mirror_follows_a_real_ledger_and_pulls_the_tenants_evidence() {
     assert!(said.status.success(), "{}", text(&said.stderr));
     let line: Value = serde_json::from_slice(&said.stdout).unwrap();
     assert_eq!((line["evidence"].as_u64(), line["waiting"].as_u64()), (Some(0), Some(0)));
-}
-
-fn get(addr: SocketAddr, path: &str) -> String {
-    let mut socket = TcpStream::connect(addr).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 /// FOL-6: exit code 1, words, the proof, and the same again; other logs are followed on.

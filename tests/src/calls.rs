@@ -111,7 +111,7 @@ impl Stage {
         min_size: TreeSize,
     ) -> Result<Receipt, Status> {
         let which = Some(RecordRef::StreamSeq(entry.stream, entry.seq).into());
-        let request = v1::GetReceiptRequest { which, min_size: min_size.0, at_size: 0 };
+        let request = v1::GetReceiptRequest { which, min_size: min_size.0, ..Default::default() };
         let text = client.get_receipt(request).await?.into_inner().receipt;
         let receipt = Receipt::parse(&text).unwrap();
         self.head(receipt.checkpoint.as_str());

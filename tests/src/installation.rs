@@ -2,6 +2,7 @@
 //! running as processes of their own, everything else said on the command line.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -86,9 +87,50 @@ impl Installation {
         self.gate.as_ref().unwrap().1["authzen"].as_str().unwrap().to_owned()
     }
 
+    /// The ledger's HTTP address.
+    pub fn ledger_http(&self) -> SocketAddr {
+        self.ledger.as_ref().unwrap().1["http"].as_str().unwrap().parse().unwrap()
+    }
+
     /// Starts the ledger and waits until it can be called.
     pub async fn start_ledger(&mut self) {
-        self.ledger = Some(self.start("serve", &[]).await);
+        self.start_ledger_with(&[]).await;
+    }
+
+    /// The same with more arguments.
+    pub async fn start_ledger_with(&mut self, more: &[&str]) {
+        self.ledger = Some(self.start("serve", more).await);
+    }
+
+    /// Starts a ledger that must not begin to serve, and gives what it said.
+    pub fn ledger_refuses(&self, more: &[&str]) -> Said {
+        let dir = self.dir();
+        let mut all = vec!["serve", "--dir", dir.to_str().unwrap()];
+        all.extend(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        all.extend(more);
+        let said = self.run(&all);
+        assert!(!said.status.success(), "it ended well: {}", said.stderr);
+        said
+    }
+
+    /// Refusals of an external gate, with action ids from `first` on, submitted and proved.
+    pub fn submit(&self, count: u32, first: u32) {
+        let file = self.beside("verdicts.jsonl");
+        std::fs::write(&file, verdicts(count, first)).unwrap();
+        let out = self.beside(&format!("out-{first}"));
+        let (server, gate) = (self.ledger_address(), self.identity("gate"));
+        let (file, out) = (file.to_str().unwrap(), out.to_str().unwrap());
+        let call = ["submit", file, "--server", &server, "--identity", &gate, "--out", out];
+        let said = self.run(&call);
+        assert!(said.status.success(), "{}{}", said.stdout, said.stderr);
+    }
+
+    /// Asks the ledger to end, and waits until it has.
+    pub async fn stop_ledger(&mut self) {
+        let (mut process, _) = self.ledger.take().unwrap();
+        process.terminate();
+        let status = await_until("the ledger to end", || process.ended()).await;
+        assert!(status.success(), "{status}");
     }
 
     /// Starts the gate and waits until it can be called.
@@ -175,6 +217,17 @@ impl Default for Installation {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn verdicts(count: u32, first: u32) -> String {
+    let line = |number: u32| {
+        format!(
+            "{{\"action\":\"ec2:Act\",\"action_id\":\"01a1f6af-1068-7351-869a-{number:012x}\",\
+             \"actor\":{{\"kind\":\"agent\",\"id\":\"a\",\"class\":null,\"session\":null,\
+             \"model\":null,\"on_behalf_of\":null}},\"mode\":\"enforce\",\"outcome\":\"refuse\"}}\n"
+        )
+    };
+    (first..first + count).map(line).collect()
 }
 
 /// A command without the caller's own settings.

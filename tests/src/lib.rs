@@ -15,6 +15,7 @@
 
 pub mod calls;
 pub mod gate;
+pub mod http;
 pub mod installation;
 pub mod pki;
 pub mod process;

@@ -38,6 +38,12 @@ impl Process {
         Self(child)
     }
 
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().unwrap()
@@ -165,8 +171,7 @@ impl Server {
 
     /// Asks it to end.
     pub fn ask_to_end(&self) {
-        let pid = self.process.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.process.terminate();
     }
 
     /// Waits until it has ended, and gives how and what it said.

@@ -131,6 +131,7 @@ fn config(dir: &Path, server_ca: &Authority) -> ServerConfig {
         people: PeopleSection { roots: vec![dir.join("people-ca.pem")] },
         limits: Limits::default(),
         erasure: countersign_server::config::ErasureSection::default(),
+        witnesses: None,
         gate: GateSettings::default(),
         revoked: Vec::new(),
     }

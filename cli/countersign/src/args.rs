@@ -209,6 +209,10 @@ pub(crate) struct ServeArgs {
     /// File to write {"grpc","http","pid","origin"} to once the ledger can be called.
     #[arg(long, env = "COUNTERSIGN_READY_FILE")]
     pub(crate) ready_file: Option<PathBuf>,
+    /// Start although too few witnesses answer to tell whether these are the newest data. Only where
+    /// you know that the data folder was not put back from a copy.
+    #[arg(long)]
+    pub(crate) without_witnesses: bool,
     /// Speak plain TCP on loopback, every caller being the gate that init made; clients then call
     /// --server http://host:port. Never in production.
     #[arg(long)]
@@ -291,6 +295,13 @@ pub(crate) struct EvidenceArgs {
     /// are used, and who gave the gate its certificate is not checked.
     #[arg(long, env = "COUNTERSIGN_TRUST")]
     pub(crate) trust: Option<PathBuf>,
+    /// Prove at the newest head that a quorum of the ledger's witnesses cosigned, and wait for one
+    /// that covers the records.
+    #[arg(long)]
+    pub(crate) witnessed: bool,
+    /// Seconds to wait for such a head.
+    #[arg(long, default_value_t = 30, requires = "witnessed")]
+    pub(crate) wait: u64,
     /// How to report.
     #[arg(long, value_enum, default_value_t = Output::Human)]
     pub(crate) output: Output,

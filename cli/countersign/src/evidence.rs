@@ -1,6 +1,7 @@
 //! `evidence`: the files that prove what became of an action.
 
 use std::path::Path;
+use std::time::Duration;
 
 use countersign_client::{Client, ClientError, EvidenceItem};
 use countersign_core::codes::Code;
@@ -8,9 +9,12 @@ use countersign_core::encoding::{escaped, from_decimal};
 use countersign_core::hash::{LeafIndex, TreeSize};
 use countersign_core::json::spelt_out;
 use countersign_core::kinds::is_uuid_v7;
+use countersign_core::quorum::WitnessPolicy;
+use countersign_core::trust::Trust;
 use countersign_core::verify::Verdict;
 use countersign_proto::convert::{EvidenceQuery, RecordRef};
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
 use crate::args::{EvidenceArgs, Output};
 use crate::exit::{Exit, Failure};
@@ -32,7 +36,13 @@ pub(crate) async fn run(args: EvidenceArgs) -> Result<Exit, Failure> {
     let identity = Identity::read(&args.connection.identity)?;
     let trust = trust_of(&identity, args.trust.as_ref())?;
     let client = Client::connect(identity.client_config(&args.connection.server)).await?;
-    let items = client.evidence(query, TreeSize(0), trust.as_ref()).await.map_err(not_found)?;
+    let items = if args.witnessed {
+        warn_of_policy(trust.as_ref());
+        witnessed(&client, query, trust.as_ref(), Duration::from_secs(args.wait)).await
+    } else {
+        client.evidence(query, TreeSize(0), trust.as_ref()).await
+    };
+    let items = items.map_err(not_found)?;
     client.settle().await?;
     make_folder(&args.out)?;
     let mut exit = Exit::Success;
@@ -59,9 +69,40 @@ pub(crate) async fn run(args: EvidenceArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// How often a witnessed head is asked for that is not there yet.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Evidence at a witnessed head, as soon as there is one that covers it.
+async fn witnessed(
+    client: &Client,
+    query: EvidenceQuery,
+    trust: Option<&Trust>,
+    wait: Duration,
+) -> Result<Vec<EvidenceItem>, ClientError> {
+    let deadline = Instant::now() + wait;
+    loop {
+        match client.witnessed_evidence(query.clone(), trust).await {
+            Err(error) if error.code() == Code::NotWitnessed && Instant::now() < deadline => {
+                sleep(ASK_AGAIN).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Whose cosignatures are enough is the trust file's to say, and not the ledger's.
+fn warn_of_policy(trust: Option<&Trust>) {
+    if trust.is_none_or(|trust| trust.witnesses.as_ref().is_none_or(WitnessPolicy::is_none)) {
+        eprintln!(
+            "countersign: no trust file with a witness policy was given ([witnesses]), so that the \
+             cosignatures in these files are the ledger's word: they are not checked."
+        );
+    }
+}
+
 /// What is not there is neither proved nor proved wrong: nothing was verified (EVID-7).
 fn not_found(error: ClientError) -> Failure {
-    let unknown = error.code() == Code::NotFound;
+    let unknown = matches!(error.code(), Code::NotFound | Code::NotWitnessed);
     let failure = Failure::from(error);
     if unknown { Failure { exit: Exit::Indeterminate, ..failure } } else { failure }
 }

@@ -332,6 +332,7 @@ impl Made<'_> {
                 roots: vec!["gate-ca.pem".into()],
             },
             people: PeopleSection { roots: vec!["people-ca.pem".into()] },
+            witnesses: None,
             gate: countersign_server::gate::config::GateSettings::default(),
             limits: Limits::default(),
             erasure: countersign_server::config::ErasureSection::default(),

@@ -24,6 +24,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
         config.insecure_dev_identity = Some(gate.spiffe.to_string());
     }
     let checked = config.check(args.insecure_dev).map_err(|error| settings::failure(&error))?;
+    let checked = checked.beginning_without_witnesses(args.without_witnesses);
     if args.insecure_dev {
         eprintln!(
             "countersign: INSECURE: plain TCP, and whoever connects is the gate. Loopback only."

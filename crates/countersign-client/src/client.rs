@@ -275,8 +275,9 @@ impl Client {
         wanted: HeadWanted,
     ) -> Result<Receipt, ClientError> {
         self.inner.tracker.floor()?;
-        let (min_size, at_size) = wanted.to_wire();
-        let message = v1::GetReceiptRequest { which: Some(record.into()), min_size, at_size };
+        let (min_size, at_size, witnessed) = wanted.to_wire();
+        let which = Some(record.into());
+        let message = v1::GetReceiptRequest { which, min_size, at_size, witnessed };
         let mut grpc = self.grpc();
         let response = self.call(grpc.get_receipt(self.request(message))).await?;
         let receipt = Receipt::parse(&response.receipt).map_err(ClientError::Answer)?;
@@ -311,6 +312,21 @@ impl Client {
         self.evidence_with(query, HeadWanted::AtLeast(min_size), trust).await
     }
 
+    /// The same at the newest head that a quorum of the ledger's witnesses cosigned. That it is a
+    /// quorum for whoever trusts is found out with a trust file that names a witness policy: short
+    /// of it, the report is INDETERMINATE (`WITNESS_QUORUM`).
+    ///
+    /// # Errors
+    ///
+    /// `NOT_WITNESSED` where that head does not cover the records yet: ask again.
+    pub async fn witnessed_evidence(
+        &self,
+        query: EvidenceQuery,
+        trust: Option<&Trust>,
+    ) -> Result<Vec<EvidenceItem>, ClientError> {
+        self.evidence_with(query, HeadWanted::Witnessed, trust).await
+    }
+
     pub(crate) async fn evidence_with(
         &self,
         query: EvidenceQuery,
@@ -318,9 +334,9 @@ impl Client {
         trust: Option<&Trust>,
     ) -> Result<Vec<EvidenceItem>, ClientError> {
         self.inner.tracker.floor()?;
-        let ((min_size, at_size), tenant) = (wanted.to_wire(), String::new());
+        let ((min_size, at_size, witnessed), tenant) = (wanted.to_wire(), String::new());
         let which = Some(query.clone().into());
-        let message = v1::GetEvidenceRequest { which, min_size, tenant, at_size };
+        let message = v1::GetEvidenceRequest { which, min_size, tenant, at_size, witnessed };
         let mut grpc = self.grpc();
         let response = self.call(grpc.get_evidence(self.request(message))).await?;
         if response.files.is_empty() {
@@ -421,14 +437,17 @@ pub(crate) enum HeadWanted {
     AtLeast(TreeSize),
     /// The one of exactly this size.
     Exactly(TreeSize),
+    /// The newest one that the ledger says a quorum of witnesses cosigned.
+    Witnessed,
 }
 
 impl HeadWanted {
-    /// `min_size` and `at_size` of a request.
-    fn to_wire(self) -> (u64, u64) {
+    /// `min_size`, `at_size` and `witnessed` of a request.
+    fn to_wire(self) -> (u64, u64, bool) {
         match self {
-            Self::AtLeast(size) => (size.0, 0),
-            Self::Exactly(size) => (0, size.0),
+            Self::AtLeast(size) => (size.0, 0, false),
+            Self::Exactly(size) => (0, size.0, false),
+            Self::Witnessed => (0, 0, true),
         }
     }
 
@@ -436,6 +455,8 @@ impl HeadWanted {
         match self {
             Self::AtLeast(least) => size >= least,
             Self::Exactly(exact) => size == exact,
+            // Whether it is enough is for the trust file to say.
+            Self::Witnessed => true,
         }
     }
 }

@@ -27,7 +27,7 @@ impl Client {
     pub async fn head_at(&self, size: TreeSize) -> Result<Arc<VerifiedHead>, ClientError> {
         self.inner.tracker.floor()?;
         let mut grpc = self.grpc();
-        let request = self.request(v1::GetHeadRequest { at_size: size.0 });
+        let request = self.request(v1::GetHeadRequest { at_size: size.0, witnessed: false });
         let response = self.call(grpc.get_head(request)).await?;
         let head = self.inner.keys.verify(&response.checkpoint).map_err(ClientError::Answer)?;
         if head.size() != size || response.size != size.0 {

@@ -230,6 +230,10 @@ registry! {
     AnchorCorrupt "ANCHOR_CORRUPT" "Neither slot of the anchor can be read." "Restore the anchor with the database, from one backup.";
     AnchorAhead "ANCHOR_AHEAD" "The database is smaller than its anchor: acknowledged entries are gone." "Do not serve from it; restore the newest database.";
     AnchorDiffers "ANCHOR_DIFFERS" "The database holds another history than its anchor." "Do not serve from it; restore the database that belongs to this anchor.";
+    NotWitnessed "NOT_WITNESSED" "No head that enough witnesses cosigned covers this record yet." "Ask again in a few seconds; /metrics of the ledger (countersign_cosign_*) and its log say which witnesses don't answer.";
+    WitnessAhead "WITNESS_AHEAD" "A witness has cosigned a larger tree of this log than the one that is here: the data are older than what was signed." "Do not sign on top of them: put the newest copy of the data folder back. If the witness is wrong, take it out of the witness policy.";
+    WitnessFork "WITNESS_FORK" "A witness has cosigned another history of this log than the one that is here." "Do not sign on top of it: find the copy of the data folder that the witness knows. If the witness is wrong, take it out of the witness policy.";
+    WitnessSilent "WITNESS_SILENT" "Too few witnesses answered at the start to tell whether these are the newest data." "Start again when they can be reached; if these data were not put back from a copy, start with --without-witnesses.";
     ConfigInvalid "CONFIG_INVALID" "The configuration has an unknown key or a value out of range." "Mend the key that is named; countersign config show prints what is in force.";
 
     // Packs.

@@ -13,7 +13,7 @@ pub const POLICY_LINES_MAX: usize = 1024;
 
 #[derive(Clone, Debug)]
 enum Member {
-    Witness(VerifierKey),
+    Witness { vkey: VerifierKey, url: Option<String> },
     Group { threshold: usize, members: Vec<String> },
 }
 
@@ -24,6 +24,17 @@ pub struct WitnessPolicy {
     // In the order of their lines: a group names only what stands before it.
     members: Vec<(String, Member)>,
     quorum: Option<String>,
+}
+
+/// A witness of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyWitness {
+    /// Its name in the policy.
+    pub name: String,
+    /// The key of its cosignatures.
+    pub vkey: VerifierKey,
+    /// The URL prefix under which it takes `add-checkpoint`; none where it is only verified.
+    pub url: Option<String>,
 }
 
 /// A quorum that was met.
@@ -58,12 +69,13 @@ impl WitnessPolicy {
                     }
                     policy.logs.push(vkey);
                 }
-                ["witness", name, vkey] | ["witness", name, vkey, _] => {
+                ["witness", name, vkey, url @ ..] if url.len() <= 1 => {
                     let vkey = VerifierKey::parse(vkey)?;
                     if vkey.key_type != KeyType::Cosignature || !witness_keys.insert(vkey.key) {
                         return Err(malformed);
                     }
-                    policy.define(name, Member::Witness(vkey), malformed)?;
+                    let url = url.first().map(|url| (*url).to_owned());
+                    policy.define(name, Member::Witness { vkey, url }, malformed)?;
                 }
                 ["group", name, threshold, members @ ..] if !members.is_empty() => {
                     let group = policy.group(threshold, members).ok_or(malformed)?;
@@ -105,7 +117,7 @@ impl WitnessPolicy {
         let taken = |name: &&str| {
             self.members.iter().any(|(_, member)| match member {
                 Member::Group { members, .. } => members.iter().any(|known| known == name),
-                Member::Witness(_) => false,
+                Member::Witness { .. } => false,
             })
         };
         if names.iter().any(taken) {
@@ -121,6 +133,16 @@ impl WitnessPolicy {
         }
         let members = names.iter().map(|name| (*name).to_owned()).collect();
         Some(Member::Group { threshold, members })
+    }
+
+    /// Its witnesses, in the order of their lines.
+    pub fn witnesses(&self) -> impl Iterator<Item = PolicyWitness> {
+        self.members.iter().filter_map(|(name, member)| match member {
+            Member::Witness { vkey, url } => {
+                Some(PolicyWitness { name: name.clone(), vkey: vkey.clone(), url: url.clone() })
+            }
+            Member::Group { .. } => None,
+        })
     }
 
     /// Whether no cosignature is required.
@@ -148,7 +170,7 @@ impl WitnessPolicy {
         let mut witnesses = Vec::new();
         for (name, member) in &self.members {
             let held = match member {
-                Member::Witness(vkey) => {
+                Member::Witness { vkey, .. } => {
                     let times = checkpoint.cosigned_at(vkey, Code::WitnessSignature)?;
                     let in_time = times.is_some_and(|(first, _)| before.is_none_or(|t| first < t));
                     in_time && !not_counted.contains(&vkey.key)
@@ -159,7 +181,7 @@ impl WitnessPolicy {
                     count >= *threshold
                 }
             };
-            if held && matches!(member, Member::Witness(_)) {
+            if held && matches!(member, Member::Witness { .. }) {
                 witnesses.push(name.clone());
             }
             holds.insert(name, held);
@@ -232,6 +254,17 @@ mod tests {
         let policy = WitnessPolicy::parse("quorum none\n").expect("policy");
         assert!(policy.evaluate(&cosigned(&[]), &[], None).expect("evaluated").is_some());
         assert!(policy.evaluate(&cosigned(&[]), &[], Some(9)).expect("evaluated").is_none());
+    }
+
+    #[test]
+    fn witnesses_are_told_with_their_urls() {
+        let text = lines("").replacen('\n', " https://w1.example/x\n", 1) + "quorum none\n";
+        let told: Vec<_> = WitnessPolicy::parse(&text).expect("policy").witnesses().collect();
+        let names: Vec<&str> = told.iter().map(|witness| witness.name.as_str()).collect();
+        assert_eq!(names, ["W1", "W2", "W3"]);
+        assert_eq!(told[0].url.as_deref(), Some("https://w1.example/x"));
+        assert_eq!((&told[0].vkey, told[1].url.as_deref()), (&witness(1), None));
+        assert!(WitnessPolicy::parse(&text.replacen("/x", "/x more", 1)).is_err(), "a fifth word");
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub struct LogConfig {
     pub head_interval_ms: u64,
     /// Milliseconds after which an idle log's head is cosigned and published again.
     pub head_republish_ms: u64,
+    /// Whether witnesses are asked: then periodic heads are published by who asks them
+    /// ([`Ledger::periodic`](crate::ledger::Ledger::periodic),
+    /// [`Ledger::publish_cosigned`](crate::ledger::Ledger::publish_cosigned)), and none before.
+    pub witnessed: bool,
     /// Bytes of records that may wait to be answered; a batch that finds no room for a second is
     /// refused as `OVERLOADED`.
     pub queue_bytes_max: usize,
@@ -189,6 +193,8 @@ pub enum ProveAt {
     AtLeast(TreeSize),
     /// The one that was committed at exactly this size, so that the proof is the same for ever.
     Exactly(TreeSize),
+    /// The newest one that a quorum of witnesses cosigned.
+    Witnessed,
 }
 
 impl From<TreeSize> for ProveAt {

@@ -137,14 +137,22 @@ impl<S: Store> Shared<S> {
         Ok(self.owner(about).is_some_and(|owner| owner.tenant == tenant))
     }
 
-    /// The head to prove at, with the edge of the published tree: the newest, which must have at
-    /// least `min_size` leaves, or the one that was committed at exactly that size.
-    async fn head_for(&self, at: ProveAt) -> Result<(Arc<Head>, Arc<Edge>), Fault> {
+    /// The head to prove a record at, with the edge of the published tree, which is never older.
+    async fn head_for(
+        &self,
+        index: LeafIndex,
+        at: ProveAt,
+    ) -> Result<(Arc<Head>, Arc<Edge>), Fault> {
+        let witnessed = self.witnessed.borrow().clone();
         let Published { head, edge } = self.published();
         match at {
             ProveAt::AtLeast(size) if size > head.size => Err(Code::SizeUnknown.into()),
             ProveAt::AtLeast(_) => Ok((head, edge)),
             ProveAt::Exactly(size) => Ok((self.committed(size).await?, edge)),
+            ProveAt::Witnessed => {
+                let covers = witnessed.filter(|head| head.size.0 > index.0);
+                Ok((covers.ok_or(Code::NotWitnessed)?, edge))
+            }
         }
     }
 
@@ -160,7 +168,7 @@ impl<S: Store> Shared<S> {
 
     /// A record's receipt.
     pub(crate) async fn receipt(&self, index: LeafIndex, at: ProveAt) -> Result<Receipt, Fault> {
-        let (head, edge) = self.head_for(at).await?;
+        let (head, edge) = self.head_for(index, at).await?;
         let entry = self.entry(index).await?;
         self.receipt_at(&edge, index, &entry, &head.note).await
     }
@@ -190,7 +198,7 @@ impl<S: Store> Shared<S> {
 
     /// A record's evidence, with what it rests on.
     pub(crate) async fn evidence(&self, index: LeafIndex, at: ProveAt) -> Result<Evidence, Fault> {
-        let (head, edge) = self.head_for(at).await?;
+        let (head, edge) = self.head_for(index, at).await?;
         let stored = Stored::read(&*self.store, index).await?;
         let mut evidence = self.evidence_of(&stored, &head, &edge).await?;
         for index in self.supporting(&stored).await? {

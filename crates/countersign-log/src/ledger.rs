@@ -46,7 +46,8 @@ pub struct Ledger<S> {
     pub(crate) shared: Arc<Shared<S>>,
     pub(crate) queue: mpsc::UnboundedSender<Work>,
     room: Arc<Semaphore>,
-    heads: Arc<Task>,
+    // None where witnesses are asked: whoever does that publishes.
+    heads: Option<Arc<Task>>,
 }
 
 /// A task that ends with its last owner.
@@ -64,7 +65,7 @@ impl<S> Clone for Ledger<S> {
             shared: Arc::clone(&self.shared),
             queue: self.queue.clone(),
             room: Arc::clone(&self.room),
-            heads: Arc::clone(&self.heads),
+            heads: self.heads.clone(),
         }
     }
 }
@@ -150,7 +151,8 @@ impl<S: Store> Ledger<S> {
         let (queue, work) = mpsc::unbounded_channel();
         let sequencer = Sequencer::new(Arc::clone(&shared), work, state, lease);
         tokio::spawn(sequencer.run());
-        let heads = Arc::new(Task(tokio::spawn(publish_heads(Arc::clone(&shared)))));
+        let publish = || Arc::new(Task(tokio::spawn(publish_heads(Arc::clone(&shared)))));
+        let heads = (!shared.config.witnessed).then(publish);
         let room = Arc::new(Semaphore::new(room_units(&shared.config)));
         Self { shared, queue, room, heads }
     }
@@ -267,6 +269,36 @@ impl<S: Store> Ledger<S> {
         if head.size.0 == 0 { self.head() } else { head }
     }
 
+    /// Signs the newest head with the time that it is now, and publishes nothing: witnesses are to
+    /// be asked first.
+    pub fn periodic(&self) -> Arc<Head> {
+        Arc::new(self.shared.sign_periodic())
+    }
+
+    /// Publishes a periodic head with the cosignatures that it got. With `quorum` they are enough
+    /// for the witness policy: records are proven at it from now on when a witnessed head is asked
+    /// for. That the cosignatures verify, and that the head outlives this process where it must, is
+    /// the caller's to see to.
+    ///
+    /// # Errors
+    ///
+    /// What no head of this log could cause: `NOTE_*`, `CHECKPOINT_LINES`, `LOG_SIGNATURE`,
+    /// `LOG_SIGNATURE_MISSING`, `SIZE_UNKNOWN` (larger than the newest head), `STORE_FAILED`, and
+    /// `STORE_CORRUPT` where it is of another tree. Nothing is published then.
+    pub async fn publish_cosigned(
+        &self,
+        size: TreeSize,
+        note: &str,
+        quorum: bool,
+    ) -> Result<(), Refused> {
+        Ok(self.shared.publish_cosigned(size, note, quorum).await?)
+    }
+
+    /// The newest head that a quorum of witnesses cosigned; none where there is none yet.
+    pub fn witnessed(&self) -> Option<Arc<Head>> {
+        self.shared.witnessed.borrow().clone()
+    }
+
     /// A tile or an entry bundle (spec/tiles.md) of the newest published head's tree, checked
     /// against that head; none where its tree has no such tile, or not so wide a one.
     ///
@@ -303,7 +335,8 @@ impl<S: Store> Ledger<S> {
     /// # Errors
     ///
     /// `NOT_FOUND` (also for what the tenant may not see), `SIZE_UNKNOWN` where there is no such
-    /// head, or the record is not under it, `STORE_FAILED`, `STORE_CORRUPT`.
+    /// head, or the record is not under it, `NOT_WITNESSED` likewise of a witnessed one,
+    /// `STORE_FAILED`, `STORE_CORRUPT`.
     pub async fn receipt(
         &self,
         tenant: Option<&str>,

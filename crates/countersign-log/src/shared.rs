@@ -58,6 +58,7 @@ pub(crate) struct Shared<S> {
     pub(crate) signer: Signer,
     pub(crate) config: LogConfig,
     pub(crate) heads: watch::Sender<Arc<Head>>,
+    pub(crate) witnessed: watch::Sender<Option<Arc<Head>>>,
     pub(crate) state: watch::Sender<LogState>,
     published: RwLock<Published>,
     owners: RwLock<HashMap<StreamId, Owner>>,
@@ -91,6 +92,7 @@ impl<S: Store> Shared<S> {
             signer,
             config,
             heads: watch::Sender::new(Arc::clone(&published.head)),
+            witnessed: watch::Sender::new(None),
             state: watch::Sender::new(LogState::Ready),
             published: RwLock::new(published),
             owners: RwLock::new(owners),
@@ -110,9 +112,9 @@ impl<S: Store> Shared<S> {
         }
     }
 
-    /// Cosigns the newest head with the time that it is now, and publishes it to who watches.
-    pub(crate) fn publish_periodic(&self) {
-        let Published { head, edge } = self.published();
+    /// Signs the newest head anew, cosigned with the time that it is now.
+    pub(crate) fn sign_periodic(&self) -> Head {
+        let head = self.published().head;
         // The clock's floor is the first cosignature's time, which no entry is later than.
         let floor = SignedCheckpoint::parse(&head.note)
             .ok()
@@ -128,9 +130,59 @@ impl<S: Store> Shared<S> {
                 "the clock is behind the log: was it set wrong before, or is it now?"
             );
         }
-        let head = Arc::new(self.signer.sign(head.size, &head.root, now, floor));
-        self.publish(Published { head, edge });
-        self.heads.send_replace(self.published().head);
+        self.signer.sign(head.size, &head.root, now, floor)
+    }
+
+    /// Publishes the newest head with a fresh time to who watches.
+    pub(crate) fn publish_periodic(&self) {
+        self.show(Arc::new(self.sign_periodic()));
+    }
+
+    /// Publishes a cosigned head to who watches, and holds it ready for those who ask for one with
+    /// a quorum.
+    pub(crate) async fn publish_cosigned(
+        &self,
+        size: TreeSize,
+        note: &str,
+        quorum: bool,
+    ) -> Result<(), Fault> {
+        let head = Arc::new(self.signer.read(size, note)?);
+        let Published { head: newest, edge } = self.published();
+        if size > newest.size {
+            return Err(Code::SizeUnknown.into());
+        }
+        if self.root_at(&edge, size).await? != head.root {
+            return Err(CORRUPT.at_field("head"));
+        }
+        if quorum {
+            self.witnessed.send_if_modified(|last| {
+                let newer = last.as_ref().is_none_or(|last| last.size <= size);
+                if newer {
+                    *last = Some(Arc::clone(&head));
+                }
+                newer
+            });
+        }
+        self.show(head);
+        Ok(())
+    }
+
+    /// Shows a periodic head to who watches. It is the newest published one too, as long as the log
+    /// has not grown beyond it.
+    fn show(&self, head: Arc<Head>) {
+        {
+            let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+            if published.head.size == head.size {
+                published.head = Arc::clone(&head);
+            }
+        }
+        self.heads.send_if_modified(|last| {
+            let forward = last.size <= head.size;
+            if forward {
+                *last = head;
+            }
+            forward
+        });
     }
 
     pub(crate) fn owner(&self, stream: StreamId) -> Option<Owner> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::{StatusCode, Uri};
 use countersign_core::encoding::escaped;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -48,7 +48,8 @@ pub trait Fetch: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<u8>, FetchError>> + Send;
 }
 
-type Client = legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+/// Speaks HTTP/1.1 to whoever serves files, or cosigns.
+pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Why there is no source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,17 +86,8 @@ enum Trouble {
 impl HttpSource {
     /// Of this URL prefix, under which `/checkpoint` and `/tile/…` are.
     pub fn new(prefix: &str) -> Result<Self, SourceError> {
-        let wrong = || SourceError::Url(escaped(prefix));
-        let uri: Uri = prefix.parse().map_err(|_| wrong())?;
-        let secure = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(wrong()),
-        };
-        if uri.query().is_some() {
-            return Err(wrong());
-        }
-        Ok(Self { client: client(secure)?, prefix: prefix.trim_end_matches('/').to_owned() })
+        let (client, prefix) = client_for(prefix)?;
+        Ok(Self { client, prefix })
     }
 
     async fn get_once(&self, name: &str, max: usize) -> Result<Vec<u8>, Trouble> {
@@ -148,8 +140,23 @@ impl Fetch for HttpSource {
     }
 }
 
+/// A client for what stands under this URL prefix, and the prefix without a slash at its end.
+pub(crate) fn client_for(prefix: &str) -> Result<(Client, String), SourceError> {
+    let wrong = || SourceError::Url(escaped(prefix));
+    let uri: Uri = prefix.parse().map_err(|_| wrong())?;
+    let secure = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err(wrong()),
+    };
+    if uri.query().is_some() {
+        return Err(wrong());
+    }
+    Ok((client(secure)?, prefix.trim_end_matches('/').to_owned()))
+}
+
 /// A client that believes the system's roots where it speaks TLS. Who serves the files matters
-/// little, since all of them are checked.
+/// little, since all of them are checked; so are cosignatures.
 fn client(secure: bool) -> Result<Client, SourceError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -173,7 +180,7 @@ fn client(secure: bool) -> Result<Client, SourceError> {
 }
 
 /// An error with its causes, since the outermost says nothing.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

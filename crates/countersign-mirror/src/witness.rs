@@ -19,6 +19,7 @@ use countersign_core::hash::{RootHash, TreeSize, sha256};
 use countersign_core::note::{KeyType, VerifierKey, cosign_body};
 use ed25519_dalek::SigningKey;
 
+pub mod ask;
 pub mod checkpoint;
 pub mod config;
 pub mod heads;

@@ -140,6 +140,7 @@ pub fn grpc_code(code: Code) -> tonic::Code {
         Code::StreamHalted => tonic::Code::Aborted,
         // The same bytes may be right at another time, or after another record.
         Code::StreamUnknown
+        | Code::NotWitnessed
         | Code::SeqGap
         | Code::PrevMismatch
         | Code::RecordedAhead

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::gate::config::GateSettings;
 use crate::limits::{LimitError, Limits};
 use crate::tls::{self, TlsError};
+use crate::witnesses::settings::{CheckedWitnesses, PolicyError, WitnessSection};
 
 /// Bytes that the configuration file may have.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
@@ -67,6 +68,9 @@ pub struct ServerConfig {
     /// What erasures are held to.
     #[serde(default)]
     pub erasure: ErasureSection,
+    /// Who is asked to cosign the ledger's heads, if anybody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witnesses: Option<WitnessSection>,
     /// The gate service that is run from this folder, if one is.
     #[serde(default)]
     pub gate: GateSettings,
@@ -220,6 +224,9 @@ pub enum ConfigError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The witness policy can't be used.
+    #[error(transparent)]
+    Witnesses(#[from] PolicyError),
 }
 
 /// How the gRPC port knows its callers.
@@ -249,6 +256,8 @@ pub struct Checked {
     gate_roots: Vec<TrustAnchor>,
     people_roots: Vec<TrustAnchor>,
     revoked: Vec<Revoked>,
+    witnesses: Option<CheckedWitnesses>,
+    without_witnesses: bool,
 }
 
 impl ServerConfig {
@@ -280,6 +289,9 @@ impl ServerConfig {
         for path in paths {
             *path = dir.join(&*path);
         }
+        if let Some(witnesses) = &mut self.witnesses {
+            witnesses.resolve(dir);
+        }
         self.gate.resolve(dir);
     }
 
@@ -304,7 +316,16 @@ impl ServerConfig {
             Ok(Revoked { key, from })
         });
         let revoked = revoked.collect::<Result<_, _>>()?;
-        Ok(Checked { config: self, transport, gate_roots, people_roots, revoked })
+        let witnesses = self.witnesses.as_ref().map(WitnessSection::check).transpose()?;
+        Ok(Checked {
+            config: self,
+            transport,
+            gate_roots,
+            people_roots,
+            revoked,
+            witnesses,
+            without_witnesses: false,
+        })
     }
 
     fn check_values(&self) -> Result<(), ConfigError> {
@@ -417,6 +438,23 @@ impl Checked {
     /// Revoked keys.
     pub fn revoked(&self) -> &[Revoked] {
         &self.revoked
+    }
+
+    /// Who is asked to cosign heads.
+    pub fn witnesses(&self) -> Option<&CheckedWitnesses> {
+        self.witnesses.as_ref()
+    }
+
+    /// The same for a start that does not wait for a quorum of witnesses: somebody knows that the
+    /// data were not put back from a copy. A witness that contradicts is heard all the same.
+    #[must_use]
+    pub fn beginning_without_witnesses(mut self, without: bool) -> Self {
+        self.without_witnesses = without;
+        self
+    }
+
+    pub(crate) fn without_witnesses(&self) -> bool {
+        self.without_witnesses
     }
 
     /// How long calls in flight may take to end.

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use countersign_core::codes::Fault;
+use countersign_core::note::{KeyType, VerifierKey};
 use countersign_log::api::LogKeys;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey as _;
@@ -65,6 +67,24 @@ pub enum KeyError {
         /// The other.
         second: &'static str,
     },
+}
+
+/// What others may know of them.
+#[derive(Debug, Clone)]
+pub(crate) struct PublicKeys {
+    /// That of the log, which signs heads.
+    pub(crate) log: VerifierKey,
+    /// The bytes of all three.
+    pub(crate) own: [[u8; 32]; 3],
+}
+
+impl PublicKeys {
+    /// Of a log whose origin makes a key's name.
+    pub(crate) fn of(keys: &LogKeys) -> Result<Self, Fault> {
+        let own = [&keys.log, &keys.clock, &keys.ledger].map(|key| key.verifying_key().to_bytes());
+        let log = VerifierKey::new(&keys.origin, KeyType::Note, own[0])?;
+        Ok(Self { log, own })
+    }
 }
 
 /// Reads the three keys of the log named `origin`.

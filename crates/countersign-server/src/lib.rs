@@ -34,3 +34,4 @@ pub mod serve;
 pub mod service;
 pub mod tiles;
 pub mod tls;
+pub mod witnesses;

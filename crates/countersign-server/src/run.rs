@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_core::codes::Code;
 use countersign_core::encoding::Micros;
@@ -22,10 +23,11 @@ use tokio::sync::watch;
 use crate::config::{Checked, Revoked};
 use crate::drain::{Drain, drain};
 use crate::http::Readiness;
-use crate::keys::{self, KeyError};
+use crate::keys::{self, KeyError, PublicKeys};
 use crate::metrics::EdgeMetrics;
 use crate::serve::{self, Ports, ServeError, Serving, serve};
 use crate::service::LedgerRpc;
+use crate::witnesses::{Council, WitnessError};
 use crate::{identity, log_metrics, tiles};
 
 /// Microseconds that a `recorded_at` may lie ahead of the ledger's clock (STR-11).
@@ -87,6 +89,9 @@ pub enum RunError {
     /// The machine gives no random bytes.
     #[error("the machine's random source fails ({0}); a ledger can't make salts without it")]
     Random(getrandom::Error),
+    /// The witnesses contradict what is here, or too few answer.
+    #[error(transparent)]
+    Witnesses(#[from] WitnessError),
     /// A port cannot be bound or served.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -101,6 +106,7 @@ impl RunError {
             Self::Log(OpenError::Log(fault) | OpenError::Store(StoreError::Corrupt(fault))) => {
                 Some(fault.code)
             }
+            Self::Witnesses(error) => Some(error.code()),
             Self::Log(_) | Self::Data { .. } => Some(Code::StoreFailed),
             Self::Absent { .. } => Some(Code::LogAbsent),
             Self::Aborted(_) | Self::Random(_) => Some(Code::Internal),
@@ -144,14 +150,40 @@ pub async fn run_ledger(
     trigger.on_signals().map_err(ServeError::Signals)?;
     random().map_err(RunError::Random)?;
     let keys = keys::load(&config.origin, &config.keys)?;
+    let public = PublicKeys::of(&keys).map_err(OpenError::Log)?;
     may_begin(&config.data_dir)?;
     let store = Arc::new(open_store(&config.data_dir).await?);
     let ledger = Ledger::open(store, Arc::new(System), keys, log_config(&checked)).await?;
     has_begun(&config.data_dir)?;
-    let served = serve_log(&checked, &ledger, drain, on_ready).await;
+    let council = match council(&checked, &public, &ledger, drain.clone()).await {
+        Ok(council) => council,
+        Err(error) => {
+            ledger.stop().await;
+            return Err(error.into());
+        }
+    };
+    let served = serve_log(&checked, &ledger, council, drain, on_ready).await;
     ledger.stop().await;
     tracing::info!(size = ledger.head().size.0, "stopped");
     Ok(served?)
+}
+
+/// Those who cosign, when the newest head was held against what they know: nothing is signed
+/// before.
+async fn council<S: Store>(
+    checked: &Checked,
+    keys: &PublicKeys,
+    ledger: &Ledger<S>,
+    mut drain: Drain,
+) -> Result<Option<Council<S>>, WitnessError> {
+    let Some(witnesses) = checked.witnesses() else { return Ok(None) };
+    let mut council = Council::new(checked, witnesses, keys, ledger.clone()).await?;
+    let begun = tokio::select! {
+        begun = council.begin(checked.without_witnesses()) => begun,
+        // Nothing is served then.
+        () = drain.started() => Ok(()),
+    };
+    begun.map(|()| Some(council))
 }
 
 /// A log begins only where `countersign init` left word that one is to: a folder that was moved
@@ -188,6 +220,7 @@ async fn open_store(dir: &Path) -> Result<RocksStore, RunError> {
 async fn serve_log<S: Store>(
     checked: &Checked,
     ledger: &Ledger<S>,
+    council: Option<Council<S>>,
     drain: Drain,
     on_ready: impl FnOnce(&Ready) + Send,
 ) -> Result<(), ServeError> {
@@ -207,11 +240,18 @@ async fn serve_log<S: Store>(
     let mut registry = Registry::default();
     let metrics = EdgeMetrics::register(&mut registry);
     log_metrics::register(&mut registry, ledger);
+    if let Some(council) = &council {
+        council.seen().register(&mut registry);
+    }
     let tile_routes = tiles::router(ledger.clone(), &mut registry);
     let (readiness, watched) = watch::channel(Readiness::Starting);
     let state = ledger.state();
     readiness.send_replace(readiness_of(*state.borrow()));
     let follower = tokio::spawn(follow(state, readiness));
+    let heads = council.map(|council| {
+        let interval = Duration::from_millis(config.head_interval_ms);
+        tokio::spawn(council.run(interval, Duration::from_secs(config.head_republish_s)))
+    });
     let service = LedgerRpc::new(ledger.clone(), &config.origin, &config.limits, drain.clone())
         .with_retention(config.erasure.retention_days_min);
     let serving = Serving {
@@ -231,6 +271,9 @@ async fn serve_log<S: Store>(
     on_ready(&ready);
     let served = serve(checked, ports, serving, drain).await;
     follower.abort();
+    if let Some(heads) = heads {
+        heads.abort();
+    }
     served
 }
 
@@ -268,6 +311,7 @@ fn log_config(checked: &Checked) -> LogConfig {
         group_max: GROUP_MAX,
         group_wait_us: GROUP_WAIT_US,
         head_interval_ms: config.head_interval_ms,
+        witnessed: config.witnesses.is_some(),
         head_republish_ms: config.head_republish_s.saturating_mul(1_000),
         queue_bytes_max: config.limits.queued_bytes_max,
     }

@@ -96,10 +96,12 @@ fn own_tenant(caller: &Caller, rpc: Rpc, named: &str) -> Result<String, Refusal>
 }
 
 /// The head that a record is to be proven at.
-fn prove_at(min_size: u64, at_size: u64) -> Result<ProveAt, Refusal> {
-    match (min_size, at_size) {
-        (min_size, 0) => Ok(ProveAt::AtLeast(TreeSize(min_size))),
-        (0, at_size) => Ok(ProveAt::Exactly(TreeSize(at_size))),
+fn prove_at(min_size: u64, at_size: u64, witnessed: bool) -> Result<ProveAt, Refusal> {
+    match (min_size, at_size, witnessed) {
+        (min_size, 0, false) => Ok(ProveAt::AtLeast(TreeSize(min_size))),
+        (0, at_size, false) => Ok(ProveAt::Exactly(TreeSize(at_size))),
+        (0, 0, true) => Ok(ProveAt::Witnessed),
+        (_, _, true) => Err(faulty(Code::RequestMalformed.at_field("witnessed"))),
         _ => Err(faulty(Code::RequestMalformed.at_field("at_size"))),
     }
 }
@@ -191,9 +193,16 @@ impl<S: Store> LedgerService for LedgerRpc<S> {
         request: Request<v1::GetHeadRequest>,
     ) -> Result<Response<v1::Head>, Status> {
         Caller::of(request.extensions())?.authorize(Rpc::GetHead, Target::Log)?;
-        let head = match request.into_inner().at_size {
-            0 => self.ledger.head(),
-            size => self.ledger.head_at(TreeSize(size)).await.map_err(refusal)?,
+        let head = match request.into_inner() {
+            v1::GetHeadRequest { at_size: 0, witnessed: false } => self.ledger.head(),
+            v1::GetHeadRequest { at_size: 0, witnessed: true } => {
+                let witnessed = self.ledger.witnessed();
+                witnessed.ok_or_else(|| Refusal::from(Code::NotWitnessed))?
+            }
+            v1::GetHeadRequest { at_size, witnessed: false } => {
+                self.ledger.head_at(TreeSize(at_size)).await.map_err(refusal)?
+            }
+            _ => return Err(faulty(Code::RequestMalformed.at_field("witnessed")).into()),
         };
         Ok(Response::new(head_to_wire(&head)))
     }
@@ -233,9 +242,9 @@ impl<S: Store> LedgerService for LedgerRpc<S> {
         request: Request<v1::GetReceiptRequest>,
     ) -> Result<Response<v1::GetReceiptResponse>, Status> {
         let permit = Caller::of(request.extensions())?.authorize_own(Rpc::GetReceipt)?;
-        let v1::GetReceiptRequest { which, min_size, at_size } = request.into_inner();
+        let v1::GetReceiptRequest { which, min_size, at_size, witnessed } = request.into_inner();
         let at = record_at(RecordRef::try_from(which).map_err(faulty)?);
-        let (tenant, head) = (permit.caller().tenant(), prove_at(min_size, at_size)?);
+        let (tenant, head) = (permit.caller().tenant(), prove_at(min_size, at_size, witnessed)?);
         let receipt = self.ledger.receipt(Some(tenant), at, head).await;
         let receipt = receipt.map_err(refusal)?.to_string();
         Ok(Response::new(v1::GetReceiptResponse { receipt }))
@@ -246,10 +255,11 @@ impl<S: Store> LedgerService for LedgerRpc<S> {
         request: Request<v1::GetEvidenceRequest>,
     ) -> Result<Response<v1::GetEvidenceResponse>, Status> {
         let caller = Caller::of(request.extensions())?;
-        let v1::GetEvidenceRequest { which, min_size, tenant, at_size } = request.into_inner();
+        let v1::GetEvidenceRequest { which, min_size, tenant, at_size, witnessed } =
+            request.into_inner();
         let tenant = own_tenant(&caller, Rpc::GetEvidence, &tenant)?;
         let query = EvidenceQuery::try_from(which).map_err(faulty)?;
-        let head = prove_at(min_size, at_size)?;
+        let head = prove_at(min_size, at_size, witnessed)?;
         let files = evidence::files(&self.ledger, &tenant, query, head).await?;
         Ok(Response::new(v1::GetEvidenceResponse { files }))
     }

@@ -111,6 +111,7 @@ impl World {
             group_max: 1_024,
             group_wait_us: 100,
             head_interval_ms: 1_000,
+            witnessed: false,
             head_republish_ms: 60_000,
             queue_bytes_max: 64 << 20,
         }

@@ -1,6 +1,6 @@
 //! The body of an `add-checkpoint` request: `old` line, proof lines, empty line, checkpoint.
 
-use countersign_core::encoding::{from_b64_array, from_decimal};
+use countersign_core::encoding::{b64, from_b64_array, from_decimal};
 use countersign_core::hash::{Hash, TreeSize};
 
 use super::checkpoint::Checkpoint;
@@ -23,6 +23,19 @@ pub struct AddCheckpoint {
 }
 
 impl AddCheckpoint {
+    /// The body that asks for a cosignature of `note`, a signed checkpoint, to which `proof` leads
+    /// from `old`.
+    pub fn text(old: TreeSize, proof: &[Hash], note: &str) -> String {
+        let mut body = format!("old {}\n", old.0);
+        for hash in proof {
+            body.push_str(&b64(hash));
+            body.push('\n');
+        }
+        body.push('\n');
+        body.push_str(note);
+        body
+    }
+
     /// Parses a body (WITN-2). The error says what is wrong with it.
     pub fn parse(body: &[u8]) -> Result<Self, &'static str> {
         if body.len() > REQUEST_BYTES_MAX {

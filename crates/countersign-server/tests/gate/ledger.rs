@@ -54,6 +54,7 @@ impl RunningLedger {
             group_max: 1_024,
             group_wait_us: 1_000,
             head_interval_ms: config.head_interval_ms,
+            witnessed: false,
             head_republish_ms: 60_000,
             queue_bytes_max: config.limits.queued_bytes_max,
         };

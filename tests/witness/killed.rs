@@ -1,16 +1,8 @@
 //! The real `countersign witness`, killed without warning again and again while its log asks for
 //! cosignatures: what it gave out, it still holds.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that meets the unexpected should stop where it stands"
-)]
-
 use std::convert::Infallible;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -22,9 +14,11 @@ use countersign_core::merkle::{
 };
 use countersign_core::note::{KeyType, SignedCheckpoint, VerifierKey, checkpoint_body, sign_body};
 use countersign_core::quorum::WitnessPolicy;
+use countersign_tests::http::call;
 use countersign_tests::{Installation, ORIGIN, Random, await_until};
 use ed25519_dalek::SigningKey;
-use serde_json::Value;
+
+use crate::process::Folder;
 
 /// Leaves that the log has, of which every size has a head.
 const LEAVES: u64 = 400;
@@ -76,78 +70,6 @@ impl Log {
     }
 }
 
-/// Status and body; none where the process is gone.
-fn call(addr: SocketAddr, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-    let mut socket = TcpStream::connect(addr).ok()?;
-    let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
-    let request = format!("{head}content-length: {length}\r\n\r\n{body}");
-    socket.write_all(request.as_bytes()).ok()?;
-    let mut text = String::new();
-    socket.read_to_string(&mut text).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
-    // Half an answer is none.
-    let whole = body.len() == length.parse::<usize>().ok()?;
-    whole.then_some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
-
-struct Process {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Folder(Installation);
-
-impl Folder {
-    fn arguments(&self, more: &[&str]) -> Vec<String> {
-        let dir = self.0.beside("witness");
-        let mut all = vec!["witness".to_owned(), "--dir".to_owned()];
-        all.push(dir.to_str().unwrap().to_owned());
-        all.extend(more.iter().map(|&one| one.to_owned()));
-        all
-    }
-
-    /// Makes it, and gives the witness's vkey.
-    fn init(&self, log: &Log) -> VerifierKey {
-        let vkey = log.vkey.to_string();
-        let arguments = self.arguments(&["--init", "witness.example/w1", "--log", &vkey]);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let said = self.0.run(&arguments);
-        assert!(said.status.success(), "{}", said.stderr);
-        VerifierKey::parse(said.stdout.trim_end()).unwrap()
-    }
-
-    fn command(&self) -> (Command, std::path::PathBuf) {
-        let ready = self.0.beside("witness.ready");
-        let file = ready.to_str().unwrap().to_owned();
-        let arguments = self.arguments(&["--http", "127.0.0.1:0", "--ready-file", &file]);
-        (self.0.command(&arguments), ready)
-    }
-
-    async fn start(&self) -> Process {
-        let (mut command, ready) = self.command();
-        let _ = std::fs::remove_file(&ready);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let said: Value = await_until("the witness", || {
-            assert!(child.try_wait().unwrap().is_none(), "it ended before it was ready");
-            serde_json::from_str(&std::fs::read_to_string(&ready).ok()?).ok()
-        })
-        .await;
-        assert_eq!(said["pid"].as_u64(), Some(u64::from(child.id())));
-        let addr = said["http"].as_str().unwrap().parse().unwrap();
-        Process { child, addr }
-    }
-}
-
 /// The size that the witness says it cosigned last: it is asked with an old size that no head has.
 fn held(addr: SocketAddr, log: &Log) -> u64 {
     match call(addr, "POST", "/add-checkpoint", &log.request(LEAVES, LEAVES)).unwrap() {
@@ -159,14 +81,15 @@ fn held(addr: SocketAddr, log: &Log) -> u64 {
 /// WITN-5, WITN-9: killed in the middle of whatever it does, at random.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_witness_holds_what_it_gave_out() {
-    let folder = Folder(Installation::new());
+    let installation = Installation::new();
+    let folder = Folder::of(&installation, "witness");
     let (log, fork) = (Arc::new(Log::new(LEAVES)), Log::new(0));
-    let witness = folder.init(&log);
+    let witness = folder.init("witness.example/w1", &log.vkey.to_string());
     let policy = WitnessPolicy::parse(&format!("witness W {witness}\nquorum W\n")).unwrap();
     let mut random = Random::new(3);
     let mut given = 0_u64;
     for _ in 0..KILLS {
-        let mut process = folder.start().await;
+        let mut process = folder.start(0).await;
         let addr = process.addr;
         let at = held(addr, &log);
         assert!(at >= given, "it gave out a head of {given} and holds {at}");
@@ -222,30 +145,31 @@ async fn a_killed_witness_holds_what_it_gave_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_witness_refuses_to_start_on_what_it_can_not_trust() {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = Folder(Installation::new());
+    let installation = Installation::new();
+    let folder = Folder::of(&installation, "witness");
     let log = Log::new(LEAVES);
-    folder.init(&log);
-    let process = folder.start().await;
+    folder.init("witness.example/w1", &log.vkey.to_string());
+    let process = folder.start(0).await;
     let (status, _) = call(process.addr, "POST", "/add-checkpoint", &log.request(0, 9)).unwrap();
     assert_eq!(status, 200);
     let metrics = call(process.addr, "GET", "/metrics", "").unwrap().1;
     assert!(metrics.contains("countersign_witness_requests_total{status=\"200\"} 1"), "{metrics}");
     let refuses = |why: &str| {
-        let said = folder.command().0.output().unwrap();
+        let said = folder.command(0).0.output().unwrap();
         let text = String::from_utf8(said.stderr).unwrap();
         assert!(!said.status.success() && text.contains(why), "{why:?} in {text}");
     };
     refuses("another witness has this folder");
     drop(process);
-    let key = folder.0.beside("witness/witness.pem");
+    let key = installation.beside("witness/witness.pem");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     refuses("chmod 600");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     let name = format!("witness/heads/{}.note", hex(&sha256(ORIGIN.as_bytes())));
-    let path = folder.0.beside(&name);
+    let path = installation.beside(&name);
     let good = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, good.replacen("\n9\n", "\n8\n", 1)).unwrap();
     refuses("not one that this key cosigned");
     std::fs::write(&path, &good).unwrap();
-    assert_eq!(held(folder.start().await.addr, &log), 9);
+    assert_eq!(held(folder.start(0).await.addr, &log), 9);
 }

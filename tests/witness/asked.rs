@@ -1,4 +1,4 @@
-//! COSI-1 to COSI-7: a ledger asks its witnesses through restarts, death, sleep and lies.
+//! A ledger asks its witnesses through restarts, death, sleep and lies.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -140,6 +140,7 @@ fn trust_of(dir: &Path) -> Trust {
     Trust::parse(&read("trust.toml"), |name| Ok(read(name))).unwrap()
 }
 
+/// COSI-1, COSI-3 to COSI-7.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_witnesses_die_sleep_and_come_back_and_no_head_is_lost_or_overstated() {
     let mut installation = Installation::new();
@@ -236,8 +237,10 @@ async fn two_witnesses_die_sleep_and_come_back_and_no_head_is_lost_or_overstated
     installation.stop_ledger().await;
 }
 
-/// What the liar says, and how the metrics name it.
-const LIES: [(&str, u16, fn(&str) -> String); 8] = [
+/// How the metrics name a lie, the status that it comes with, and the body, made of the request.
+type Lie = (&'static str, u16, fn(&str) -> String);
+
+const LIES: [Lie; 8] = [
     ("false_cosignature", 200, |_| String::new()),
     ("false_cosignature", 200, |_| "\u{2014} witness.example/liar AAAA\n".to_owned()),
     // A signature that it once made, of another head.
@@ -260,7 +263,7 @@ const LIES: [(&str, u16, fn(&str) -> String); 8] = [
         cosign_body(&vkey.unwrap(), &other, 1_700_000_000, body_of(request))
     }),
     ("ahead", 409, |_| "18446744073709551615\n".to_owned()),
-    ("refused", 409, |_| "many\n".to_owned()),
+    ("unproven", 409, |_| "another root was cosigned for this size\n".to_owned()),
     ("unproven", 422, |_| "no\n".to_owned()),
     ("refused", 301, |_| "elsewhere\n".to_owned()),
 ];
@@ -271,6 +274,7 @@ fn body_of(request: &str) -> &str {
     &note[..=note.find("\n\n").unwrap()]
 }
 
+/// COSI-2, COSI-3: a false line is a failure like any other, and never published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lying_witness_gets_no_line_under_a_head() {
     let mut installation = Installation::new();
@@ -285,14 +289,14 @@ async fn a_lying_witness_gets_no_line_under_a_head() {
     let quorum = |note: &SignedCheckpoint| policy.evaluate(note, &[], None).unwrap().is_some();
     let watch = Watch::of(&Arc::new(Mutex::new(addr)));
     let mut counted = std::collections::BTreeMap::<&str, f64>::new();
-    for (number, (result, status, lie)) in (0..).zip(LIES) {
+    for (number, (result, status, lie)) in (0_u32..).zip(LIES) {
         stand_in.be(Manner::Says(status, lie));
         installation.submit(1, number);
         let name =
             format!("countersign_cosign_requests_total{{witness=\"L\",result=\"{result}\"}}");
         let before = counted.get(result).copied().unwrap_or_default();
         await_until(result, || (figure(addr, &name) > before).then_some(())).await;
-        let short = published(addr, |note| note.size.0 > u64::try_from(number).unwrap() + 2).await;
+        let short = published(addr, |note| note.size.0 > u64::from(number) + 2).await;
         assert!(!quorum(&short) && !short.as_str().contains("liar"), "{}", short.as_str());
         assert_eq!(witnessed(&installation, short.size.0 - 1, "0").0, Some(3), "{result}");
         // It tells the truth again, after its rest, and is believed.

@@ -214,13 +214,12 @@ pub(crate) fn file_json(file: &FileReport) -> Value {
         return json!({
             "path": file.path, "result": "INDETERMINATE", "step": null, "code": "UNREADABLE",
             "index": null, "size": null, "kind": null, "outcome": null, "not_checked": [],
-            "withheld": [],
         });
     };
     let finding = report.decisive();
     let facts = &report.facts;
     let view = facts.view.as_ref();
-    json!({
+    let mut told = json!({
         "path": file.path,
         "result": report.result.as_str(),
         "step": finding.map(|f| f.step),
@@ -230,6 +229,11 @@ pub(crate) fn file_json(file: &FileReport) -> Value {
         "kind": view.map(|v| v.kind().as_str()),
         "outcome": view.and_then(|v| v.str("outcome")),
         "not_checked": report.not_checked,
-        "withheld": withheld_json(report),
-    })
+    });
+    // A record that shows everything has nothing to say here.
+    let withheld = withheld_json(report);
+    if !withheld.is_empty() && let Some(members) = told.as_object_mut() {
+        members.insert("withheld".to_owned(), withheld.into());
+    }
+    told
 }

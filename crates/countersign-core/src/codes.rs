@@ -275,7 +275,7 @@ registry! {
     WithholdUnknown "WITHHOLD_UNKNOWN" "No record in the file has a field of this name, or shows it." "Use the names in spec/kinds.md.";
 
     // The client.
-    HeadRollback "HEAD_ROLLBACK" "The ledger showed a smaller tree than it showed before." "Keep both heads: this proves a rollback. Tell the tenant and stop relying on this ledger.";
+    HeadRollback "HEAD_ROLLBACK" "The ledger showed a smaller tree than it showed before." "Keep both heads, with when you saw each. Tell the tenant and stop relying on this ledger.";
     HeadFork "HEAD_FORK" "The ledger showed a tree that does not continue the one it showed before." "Keep both heads: this proves a fork. Tell the tenant and stop relying on this ledger.";
     HeadTime "HEAD_TIME" "A head of the log is larger than the one before, and its clock says an earlier time." "Keep both heads and ask the operator which clock was wrong; the tenant's mirror stops until somebody has looked.";
     LogTimes "LOG_TIMES" "The log dates an entry before one that stands in front of it." "Keep the alarm: no honest log does that. Tell the tenant and stop relying on this ledger.";

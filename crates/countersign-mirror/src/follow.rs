@@ -279,7 +279,7 @@ impl<F: Fetch> Follower<F> {
         self.status.bytes.fetch_add(tree.tally().fetched, Ordering::Relaxed);
         let finding = match breach {
             Some(breach) => Some(finding::of_breach(breach, head.checkpoint(), &mut tree).await?),
-            None => backwards,
+            None => backwards.or_else(|| clock_behind(&head, &seen)),
         };
         self.place.put(&state_name(head.size()), &seen.to_bytes()).await?;
         self.place.barrier().await?;
@@ -384,4 +384,15 @@ impl<F: Fetch> Follower<F> {
         let unread = self.held.as_ref().map_or(0, |held| held.seen.unread());
         status.unread.store(unread, Ordering::Relaxed);
     }
+}
+
+/// A head whose clock says an earlier time than its entries do: nothing under it is dated (NOTE-10).
+fn clock_behind(head: &Head, seen: &Seen) -> Option<Finding> {
+    let clock = head.seconds().filter(|clock| *clock < seen.time().seconds())?;
+    let sentence = format!(
+        "Its clock said {clock} for {} entries, of which the last says {} (seconds since 1970).",
+        head.size().0,
+        seen.time().seconds()
+    );
+    Some(Finding::local(Code::ClockBeforeEntry, sentence, &[head.checkpoint()]))
 }

@@ -162,7 +162,7 @@ impl<H: Heads> Witness<H> {
         let mut held = slot.held.lock().map_err(|_| Refusal::Unavailable)?;
         let Held::Known(last) = &*held else { return Err(Refusal::Unavailable) };
         if let Err(refusal) = judge(last.as_ref(), &request) {
-            if let Refusal::Unproven(why) = refusal {
+            if matches!(refusal, Refusal::Unproven(_) | Refusal::Differs) {
                 // Signed by the log and no continuation: it may prove that the log misbehaves.
                 let last = last.as_ref().map_or(TreeSize(0), |last| last.size);
                 tracing::error!(
@@ -170,7 +170,7 @@ impl<H: Heads> Witness<H> {
                     size = checkpoint.size().0,
                     root = hex(&checkpoint.root().0),
                     cosigned = last.0,
-                    "a signed head was not proved to continue the last one: {why}"
+                    "a signed head was not proved to continue the last one: {refusal}"
                 );
             }
             return Err(refusal);

@@ -1,5 +1,5 @@
 //! The ledger's side of witnesses: each periodic head goes to those of its witness policy, and is
-//! published with the cosignatures that came in time (spec/witnessing.md).
+//! published with the cosignatures that came in time (spec/tiles.md, COSI-1 to COSI-8).
 //!
 //! The way of a head: signed anew with the time ([`Ledger::periodic`]) → sent to every witness that
 //! is not being given a rest, with the proof from what it cosigned last → the verified lines put
@@ -194,7 +194,7 @@ impl<S: Store> Council<S> {
         Ok(())
     }
 
-    /// Holds the newest head, which was signed before, against what the witnesses know, and gets it
+    /// COSI-8: holds the newest head, which was signed before, against what the witnesses know, and gets it
     /// cosigned. Returns when the policy's quorum has agreed, or, `without` it, when all have had
     /// their time.
     ///
@@ -236,7 +236,7 @@ impl<S: Store> Council<S> {
     }
 
     /// Publishes a head in each interval in which the log grew, now and then when it did not, and
-    /// when a witness that is missing for the quorum may be asked again. Never returns.
+    /// when a witness that is missing for the quorum may be asked again (COSI-6). Never returns.
     pub(crate) async fn run(mut self, head_interval: Duration, republish: Duration) {
         let mut tick = interval(head_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -262,7 +262,7 @@ impl<S: Store> Council<S> {
         self.members.iter().enumerate().any(silent)
     }
 
-    /// Asks all at once, except those who are given a rest, unless `all` are to be asked. Gives what
+    /// COSI-1: asks all at once, except those who are given a rest, unless `all` are to be asked. Gives what
     /// went wrong with whom.
     async fn ask(&mut self, head: &Arc<Head>, all: bool) -> Vec<(String, Trouble)> {
         let checkpoint = match SignedCheckpoint::parse(&head.note) {
@@ -298,7 +298,7 @@ impl<S: Store> Council<S> {
         failed
     }
 
-    /// Publishes a head with the lines that there are of it.
+    /// COSI-3: publishes a head with the lines that there are of it.
     async fn publish(&mut self, head: &Arc<Head>) {
         let lines: String = self.lines.values().map(String::as_str).collect();
         let note = format!("{}{lines}", head.note);
@@ -331,7 +331,7 @@ impl<S: Store> Council<S> {
         }
     }
 
-    /// Makes a witnessed head durable before anybody can rest on it.
+    /// COSI-4: makes a witnessed head durable before anybody can rest on it.
     async fn keep(&self, note: &str) -> bool {
         let (kept, origin, note) = (Arc::clone(&self.kept), self.origin.clone(), note.to_owned());
         let written = tokio::task::spawn_blocking(move || kept.replace(&origin, &note)).await;

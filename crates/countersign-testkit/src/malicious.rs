@@ -96,10 +96,16 @@ impl History {
 
     /// Any entry, honest or not.
     pub fn add(&mut self, stream: StreamId, seq: u64, logged_at: Micros) {
+        let kind = if self.entries.is_empty() { Kind::Genesis } else { Kind::Verdict };
+        self.add_kind(kind, stream, seq, logged_at);
+    }
+
+    /// The same of any kind.
+    pub fn add_kind(&mut self, kind: Kind, stream: StreamId, seq: u64, logged_at: Micros) {
         let mut sealed = [self.flavour; 32];
         let index = (self.entries.len() as u64).to_be_bytes();
         sealed.iter_mut().zip(index).for_each(|(to, from)| *to = from);
-        let (kind, sealed) = (Kind::Verdict, Sealed(sealed));
+        let sealed = Sealed(sealed);
         self.push(Entry { kind, logged_at, stream, seq, sealed }.to_bytes());
     }
 

@@ -92,7 +92,7 @@ pub(super) async fn show(stage: &Stage, gate: &Service, ledger: &Service) -> Res
     println!("approved, {}, permit {}", codes(&answer), member(&answer, "/permit/id"));
 
     step("on production, by the engineer on call: two people must agree");
-    let prod = intent("human", "alice", "storefront", None);
+    let prod = intent("human", "alice", "cost-explorer", None);
     let answer = ask(stage, gate, &prod, "prod.jsonl").await?;
     expect(text(&answer, "outcome") == "supervise", "production must wait for people")?;
     let action = text(&answer, "action_id").to_owned();
@@ -100,7 +100,7 @@ pub(super) async fn show(stage: &Stage, gate: &Service, ledger: &Service) -> Res
     let why = "the runbook was followed, and the restore was tried on staging";
     stage.answer(&action, "approver-oncall-1", why, &gate.grpc).await?;
     stage
-        .answer(&action, "approver-owner-1", "the service can be away tonight", &gate.grpc)
+        .answer(&action, "approver-owner-1", "the cost data can be away tonight", &gate.grpc)
         .await?;
 
     step("the enforcement point asks again, gets its permit, acts, and says what came of it");

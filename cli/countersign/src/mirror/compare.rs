@@ -92,7 +92,7 @@ fn report(log: &Followed, found: &Compared, args: &CompareArgs) -> Result<(), Fa
     let path = alarm.map(|alarm| keep(alarm, &log.trust, &args.out)).transpose()?;
     let [one, other] = found.sizes.map(|size| size.0);
     if let Some(finding) = &found.finding {
-        eprintln!("countersign: {}: {}", escaped(&log.origin), finding.told());
+        eprintln!("countersign: {}: {}", escaped(&log.origin), finding.told().words());
     }
     match args.output {
         Output::Human => {

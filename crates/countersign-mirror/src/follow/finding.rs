@@ -61,18 +61,19 @@ pub struct Stopped {
 
 impl std::fmt::Display for Stopped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}: {} {} {}",
-            self.code.as_str(),
-            self.code.what(),
-            self.sentence,
-            self.code.remedy()
-        )?;
+        f.write_str(&self.words())?;
         match &self.alarm {
             Some(name) => write!(f, " The proof, for anybody: {ALARMS}/{name}."),
             None => f.write_str(" Nobody else can check it: it is this mirror's own observation."),
         }
+    }
+}
+
+impl Stopped {
+    /// What was found and what to do, without a word on where the proof is.
+    pub fn words(&self) -> String {
+        let (code, what, remedy) = (self.code.as_str(), self.code.what(), self.code.remedy());
+        format!("{code}: {what} {} {remedy}", self.sentence)
     }
 }
 
@@ -180,6 +181,11 @@ pub(super) async fn of_breach<F: Fetch>(
     tree: &mut Tree<F>,
 ) -> Result<Finding, TreeError> {
     let (code, alarm, at) = match breach {
+        Breach::Genesis(at) => {
+            let sentence =
+                format!("Entry {} is, or is not, a genesis record: only entry 0 is one.", at.0);
+            return Ok(Finding::local(Code::GenesisPlace, sentence, &[head]));
+        }
         Breach::Times(first, second) => {
             let (one, other) = (proven(first, tree).await?, proven(second, tree).await?);
             (Code::LogTimes, Alarm::order(head.clone(), one, other).ok(), second)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use countersign_core::encoding::{Micros, from_hex_array};
 use countersign_core::entry::Entry;
 use countersign_core::hash::{LeafIndex, TreeSize};
+use countersign_core::kinds::Kind;
 use countersign_core::stream::StreamId;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ const VERSION: &str = "mirror-state/v1";
 pub enum Breach {
     /// The second is dated before the first.
     Times(LeafIndex, LeafIndex),
+    /// A genesis record elsewhere than at the beginning, or another record there.
+    Genesis(LeafIndex),
     /// The second does not have the number after the first's; without a first, not 0.
     Numbers(Option<LeafIndex>, LeafIndex),
 }
@@ -48,6 +51,11 @@ impl Seen {
         TreeSize(self.size)
     }
 
+    /// When the last entry was logged: none is later, as long as no breach was found.
+    pub fn time(&self) -> Micros {
+        self.time
+    }
+
     /// Entries of a version or kind that this program does not know. They are kept and not judged.
     pub fn unread(&self) -> u64 {
         self.unread
@@ -74,6 +82,9 @@ impl Seen {
         };
         let before = self.streams.insert(entry.stream, (entry.seq, index));
         let expected = before.map_or(Some(0), |(seq, _)| seq.checked_add(1));
+        if (index == 0) != (entry.kind == Kind::Genesis) {
+            return Some(Breach::Genesis(LeafIndex(index)));
+        }
         let earlier = entry.logged_at < self.time;
         self.time = entry.logged_at;
         if earlier {
@@ -116,12 +127,15 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use countersign_core::hash::Sealed;
-    use countersign_core::kinds::Kind;
 
     use super::*;
 
     fn entry(stream: u8, seq: u64, time: u64) -> Vec<u8> {
-        let (kind, sealed) = (Kind::Verdict, Sealed([7; 32]));
+        of_kind(Kind::Verdict, stream, seq, time)
+    }
+
+    fn of_kind(kind: Kind, stream: u8, seq: u64, time: u64) -> Vec<u8> {
+        let sealed = Sealed([7; 32]);
         let (stream, logged_at) = (StreamId([stream; 16]), Micros(time));
         Entry { kind, logged_at, stream, seq, sealed }.to_bytes().to_vec()
     }
@@ -129,7 +143,9 @@ mod tests {
     #[test]
     fn streams_count_and_times_do_not_decrease() {
         let mut seen = Seen::default();
-        let good = [entry(1, 0, 5), entry(2, 0, 5), entry(1, 1, 6), entry(2, 1, 9)];
+        let genesis = of_kind(Kind::Genesis, 1, 0, 5);
+        assert_eq!(Seen::default().take(0, &[entry(1, 0, 5)]), Some(Breach::Genesis(LeafIndex(0))));
+        let good = [genesis, entry(2, 0, 5), entry(1, 1, 6), entry(2, 1, 9)];
         assert_eq!(seen.take(0, &good), None);
         assert_eq!(seen.take(0, &good), None, "what was read is passed over");
         assert_eq!(Seen::parse(&seen.to_bytes(), TreeSize(4)), Some(seen.clone()));
@@ -141,6 +157,7 @@ mod tests {
             (entry(1, 1, 9), Breach::Numbers(at(2), LeafIndex(4))),
             (entry(3, 1, 9), Breach::Numbers(None, LeafIndex(4))),
             (entry(1, 2, 8), Breach::Times(LeafIndex(3), LeafIndex(4))),
+            (of_kind(Kind::Genesis, 1, 2, 9), Breach::Genesis(LeafIndex(4))),
         ] {
             assert_eq!(seen.clone().take(4, &[next]), Some(found));
         }

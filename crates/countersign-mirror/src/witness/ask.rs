@@ -28,7 +28,8 @@ pub enum AskError {
     /// It cosigned another head last, of this size (409).
     #[error("it has cosigned {} entries", .0.0)]
     Holds(TreeSize),
-    /// It is not convinced that this head continues the one that it cosigned last (422).
+    /// It is not convinced that this head continues the one that it cosigned last: no proof of it
+    /// (422), or another tree of the same size (409 without a size to prove from).
     #[error("it says that this head does not continue what it cosigned before")]
     Unproven,
     /// Another status: it does not know the log (404), or not its key (403), or the request is not
@@ -101,9 +102,10 @@ impl RemoteWitness {
         let body = body.map_err(|error| unreachable(&error.to_string()))?.to_bytes();
         match status {
             StatusCode::OK => self.cosignature(&body, head).ok_or(AskError::False),
-            StatusCode::CONFLICT => {
-                Err(held_size(&body).map_or(AskError::Refused(409), AskError::Holds))
-            }
+            StatusCode::CONFLICT => match held_size(&body) {
+                Some(size) if size != old => Err(AskError::Holds(size)),
+                _ => Err(AskError::Unproven),
+            },
             StatusCode::UNPROCESSABLE_ENTITY => Err(AskError::Unproven),
             _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Err(unreachable(&format!("it answered {}", status.as_u16())))
@@ -112,7 +114,7 @@ impl RemoteWitness {
         }
     }
 
-    /// The first line of its key. Lines of other keys are passed over, as in every note; one of its
+    /// COSI-2: the first line of its key. Lines of other keys are passed over, as in every note; one of its
     /// own key that fails spoils the answer.
     fn cosignature(&self, answer: &[u8], head: &SignedCheckpoint) -> Option<String> {
         let answer = std::str::from_utf8(answer).ok()?;
@@ -129,7 +131,7 @@ impl RemoteWitness {
     }
 }
 
-/// The body of a 409: a size and a newline.
+/// The body of a 409 that asks for another proof: a size and a newline.
 fn held_size(body: &[u8]) -> Option<TreeSize> {
     let text = std::str::from_utf8(body).ok()?;
     from_decimal(text.strip_suffix('\n')?).map(TreeSize)

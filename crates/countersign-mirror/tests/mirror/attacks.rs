@@ -4,6 +4,7 @@ use countersign_core::alarm::Proves;
 use countersign_core::codes::Code;
 use countersign_core::encoding::Micros;
 use countersign_core::hash::RootHash;
+use countersign_core::kinds::Kind;
 use countersign_core::stream::StreamId;
 use countersign_mirror::compare::{Copy, compare};
 use countersign_mirror::follow::{FollowError, Follower, Head, Round};
@@ -194,6 +195,28 @@ async fn a_clock_that_runs_backwards_is_found() {
     let error = follower.round().await.unwrap_err();
     stage.assert_stopped(error, Code::HeadTime, false).await;
     stage.assert_holds(&history).await;
+}
+
+/// ENT-2, NOTE-10: what makes `verify mirror` INVALID stops a mirror too, though no alarm shows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_genesis_and_an_entry_ahead_of_the_clock_stop_it() {
+    let stage = Stage::new();
+    let mut history = grown(300);
+    let mut follower = stage.holding(&history).await;
+    let stream = StreamId([1; 16]);
+    history.add_kind(Kind::Genesis, stream, history.next_seq(stream), history.time());
+    stage.ledger.show(&history, 2);
+    let error = follower.round().await.unwrap_err();
+    stage.assert_stopped(error, Code::GenesisPlace, false).await;
+
+    let stage = Stage::new();
+    let mut history = grown(300);
+    let mut follower = stage.holding(&history).await;
+    let ahead = Micros(history.time().0 + 3_600 * 1_000_000);
+    history.add(stream, history.next_seq(stream), ahead);
+    stage.ledger.show(&history, 2);
+    let error = follower.round().await.unwrap_err();
+    stage.assert_stopped(error, Code::ClockBeforeEntry, false).await;
 }
 
 /// An entry that this program does not know is kept, counted and not judged (ENT-2).

@@ -110,7 +110,7 @@ impl Member {
                         Err(AskError::Holds(size)) if size > head.size => {
                             return Err(Trouble::Ahead(size));
                         }
-                        Err(AskError::Holds(size)) if attempt < ATTEMPTS && size != old => {
+                        Err(AskError::Holds(size)) if attempt < ATTEMPTS => {
                             (old, said) = (size, Some(size));
                             attempt += 1;
                         }
@@ -123,7 +123,7 @@ impl Member {
         }
     }
 
-    /// Takes an answer in: after a failure it is given a rest, which doubles with each.
+    /// COSI-5: takes an answer in: after a failure it is given a rest, which doubles with each.
     pub(super) fn heard(&mut self, answer: Answer, size: TreeSize) -> Result<String, Trouble> {
         let (answer, said) = answer;
         self.held = said.unwrap_or(self.held);

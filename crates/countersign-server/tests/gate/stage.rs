@@ -454,6 +454,7 @@ fn config(dir: &Path, server_ca: &Authority) -> ServerConfig {
             roots: vec![dir.join("client-ca.pem")],
         },
         people: PeopleSection { roots: vec![dir.join("people-ca.pem")] },
+        witnesses: None,
         limits: Limits::default(),
         erasure: countersign_server::config::ErasureSection::default(),
         gate: GateSettings {

@@ -340,6 +340,7 @@ pub fn config(dir: &TempDir, server_ca: &Authority, client_ca: &Authority) -> Se
         people: PeopleSection::default(),
         limits: Limits::default(),
         erasure: countersign_server::config::ErasureSection::default(),
+        witnesses: None,
         gate: GateSettings::default(),
         revoked: Vec::new(),
     }

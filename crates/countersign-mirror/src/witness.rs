@@ -162,7 +162,7 @@ impl<H: Heads> Witness<H> {
         let mut held = slot.held.lock().map_err(|_| Refusal::Unavailable)?;
         let Held::Known(last) = &*held else { return Err(Refusal::Unavailable) };
         if let Err(refusal) = judge(last.as_ref(), &request) {
-            if matches!(refusal, Refusal::Unproven(_) | Refusal::Differs) {
+            if matches!(refusal, Refusal::Unproven(_) | Refusal::Differs(_)) {
                 // Signed by the log and no continuation: it may prove that the log misbehaves.
                 let last = last.as_ref().map_or(TreeSize(0), |last| last.size);
                 tracing::error!(

@@ -94,8 +94,8 @@ fn each_refusal_has_the_status_of_the_page() {
         assert_eq!(refusal.status(), status, "{what}: {refusal:?}");
         if status == 409 {
             let same_size = what == "a fork of the same size";
-            let told = if same_size { Refusal::Differs } else { Refusal::Conflict(TreeSize(8)) };
-            assert_eq!(refusal, told, "{what}");
+            let told = if same_size { Refusal::Differs } else { Refusal::Conflict };
+            assert_eq!(refusal, told(TreeSize(8)), "{what}");
         }
         assert_eq!(witness.cosigned(ORIGIN).unwrap().size, TreeSize(8), "{what}");
     }

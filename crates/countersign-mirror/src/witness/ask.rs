@@ -29,7 +29,7 @@ pub enum AskError {
     #[error("it has cosigned {} entries", .0.0)]
     Holds(TreeSize),
     /// It is not convinced that this head continues the one that it cosigned last: no proof of it
-    /// (422), or another tree of the same size (409 without a size to prove from).
+    /// (422), or another tree of the same size (409 that names the size that was sent).
     #[error("it says that this head does not continue what it cosigned before")]
     Unproven,
     /// Another status: it does not know the log (404), or not its key (403), or the request is not

@@ -80,7 +80,7 @@ fn refused(refusal: Refusal) -> Response {
     let status =
         StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (kind, body) = match refusal {
-        Refusal::Conflict(size) => (SIZE, format!("{}\n", size.0)),
+        Refusal::Conflict(size) | Refusal::Differs(size) => (SIZE, format!("{}\n", size.0)),
         other => (TEXT, format!("{other}\n")),
     };
     (status, [(header::CONTENT_TYPE, kind)], body).into_response()

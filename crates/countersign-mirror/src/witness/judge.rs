@@ -22,9 +22,9 @@ pub enum Refusal {
     /// 409: another head was cosigned last; this is its size. The client proves from there.
     #[error("the last cosigned size is {}", .0.0)]
     Conflict(TreeSize),
-    /// 409: another tree of the very size that was cosigned last. No proof mends that.
-    #[error("another root was cosigned for this size")]
-    Differs,
+    /// 409: another tree of the very size that was cosigned last, which this is. No proof mends it.
+    #[error("another root was cosigned for the size {}", .0.0)]
+    Differs(TreeSize),
     /// 422: it is not shown to continue the last head.
     #[error("{0}")]
     Unproven(&'static str),
@@ -40,7 +40,7 @@ impl Refusal {
             Self::Malformed(_) => 400,
             Self::Unsigned => 403,
             Self::UnknownLog => 404,
-            Self::Conflict(_) | Self::Differs => 409,
+            Self::Conflict(_) | Self::Differs(_) => 409,
             Self::Unproven(_) => 422,
             Self::Unavailable => 500,
         }
@@ -71,7 +71,7 @@ pub(super) fn judge(last: Option<&Cosigned>, request: &AddCheckpoint) -> Result<
         return if bare { Ok(()) } else { Err(Refusal::Unproven("a proof from nothing")) };
     };
     if old == new && last.root != *root {
-        return Err(Refusal::Differs);
+        return Err(Refusal::Differs(held));
     }
     // The same size has the same root by now, and its proof is empty.
     verify_consistency(old, new, &last.root, root, &request.proof)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::{StatusCode, Uri};
 use countersign_core::encoding::escaped;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -112,7 +112,10 @@ impl HttpSource {
                 return Err(Trouble::Final(why.to_owned()));
             }
             let body = Limited::new(response.into_body(), max).collect().await;
-            let body = body.map_err(|error| Trouble::Passing(error.to_string()))?;
+            let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+                true => Trouble::Final(format!("it has more than the {max} bytes of such a file")),
+                false => Trouble::Passing(error.to_string()),
+            })?;
             Ok(body.to_bytes().to_vec())
         };
         let late = || Trouble::Passing("no answer in time".to_owned());

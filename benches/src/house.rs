@@ -4,6 +4,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use countersign_client::{Client, ClientConfig, Gate, GateIdentity, Retry, TlsIdentity};
+use countersign_core::cert::split_pem_bundle;
+use countersign_core::note::VerifierKey;
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 use serde_json::Value;
 
 use crate::core::text;
@@ -54,6 +59,31 @@ impl House {
     pub(crate) fn path(&self, name: &str) -> Result<String, String> {
         let path = self.dir.join(name);
         path.to_str().map(str::to_owned).ok_or_else(|| "a path is no UTF-8".to_owned())
+    }
+
+    /// An instance of the gate, connected to a ledger at this gRPC address.
+    pub(crate) async fn gate(&self, ledger: &str, instance: u32) -> Result<Gate, String> {
+        let read = |name: &str| {
+            let path = self.dir.join("identities/gate").join(name);
+            std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let vkey = |name: &str| VerifierKey::parse(read(name)?.trim_end()).map_err(text);
+        let mut config = ClientConfig::new(format!("https://{ledger}"), vkey("log.vkey")?);
+        config.clocks = vec![vkey("clock.vkey")?];
+        config.server_roots = Some(read("ca.pem")?);
+        config.server_name = Some("localhost".to_owned());
+        let (cert_pem, key_pem) = (read("cert.pem")?, read("key.pem")?);
+        let identity = GateIdentity {
+            tenant: "bench".to_owned(),
+            gate: "load-1".to_owned(),
+            seal_key: SigningKey::from_pkcs8_pem(&key_pem).map_err(text)?,
+            chain: split_pem_bundle(&cert_pem).map_err(text)?,
+            instance,
+            software: "bench".to_owned(),
+        };
+        config.identity = Some(TlsIdentity { cert_pem, key_pem });
+        let client = Client::connect(config).await.map_err(text)?;
+        Gate::open(client, identity, Retry::default()).await.map_err(text)
     }
 
     /// Starts a service and gives its gRPC address.

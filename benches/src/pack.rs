@@ -1,8 +1,12 @@
-//! A complete pack, made of a running ledger and verified offline, by the real programs: beside a
-//! strict Ed25519 verification for each record, and SHA-256 over all that the pack holds.
+//! Packs, made of a running ledger and verified offline by the real programs: a complete one, and one
+//! of what was asked of a larger log. Each stands beside a strict Ed25519 verification for each record,
+//! and SHA-256 over all that the pack holds.
+
+mod fill;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::encoding::hex;
@@ -11,13 +15,15 @@ use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::core::{start, text};
 use crate::figure::{Figure, number};
-use crate::house::House;
+use crate::house::{House, Process};
 use crate::sample::{Actions, POLICY};
 
-/// Records of the pack where the environment says nothing.
+/// Records of a pack where the environment says nothing.
 const RECORDS: u64 = 10_000;
 /// What says how many.
 const RECORDS_VARIABLE: &str = "COUNTERSIGN_PACK_RECORDS";
+/// What says how many the log has that some are asked of; as many as the pack where it says nothing.
+const LOG_VARIABLE: &str = "COUNTERSIGN_PACK_LOG";
 /// How often a process's memory is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -27,47 +33,125 @@ struct Cost {
     memory: f64,
 }
 
-/// Submits records, packs them and verifies the pack.
-pub(crate) async fn complete(dir: &Path, actions: &Actions) -> Result<Vec<Figure>, String> {
-    let records = match std::env::var(RECORDS_VARIABLE) {
-        Ok(said) => said.parse().map_err(|_| format!("{RECORDS_VARIABLE} is no number: {said}"))?,
-        Err(_) => RECORDS,
-    };
+/// A house with a ledger that knows the policy of the verdicts.
+struct Stage {
+    house: House,
+    _ledger: Process,
+    grpc: String,
+}
+
+impl Stage {
+    async fn set(dir: &Path) -> Result<Self, String> {
+        let house = House::made(dir.to_owned())?;
+        let (ledger, grpc) = house.start("serve", &[]).await?;
+        let (digest, owner) = (hex(&POLICY), house.path("identities/policy-admin")?);
+        let stage = Self { house, _ledger: ledger, grpc };
+        let version = ["--policy-id", "prod", "--version", "41", "--engine", "cedar 4"];
+        let register = ["policy", "register", "--digest", &digest, "--owner", &owner];
+        stage.call(&[&register[..], &version].concat())?;
+        Ok(stage)
+    }
+
+    /// Runs a command as the gate.
+    fn call(&self, what: &[&str]) -> Result<Cost, String> {
+        let gate = self.house.path("identities/gate")?;
+        let at = ["--server", &self.grpc, "--identity", &gate];
+        cost(&self.house.program, &[what, &at].concat())
+    }
+
+    /// Makes a pack and verifies it; the figures by these names.
+    fn pack(&self, question: &[&str], names: &Names, records: u64) -> Result<Vec<Figure>, String> {
+        let pack = self.house.path("pack")?;
+        let packed = self.call(&[&["pack", "--out", &pack], question].concat())?;
+        let auditor = self.house.program.with_file_name("countersign-verify");
+        let trust = self.house.path("trust.toml")?;
+        let checked = cost(&auditor, &["pack", &pack, "--trust", &trust])?;
+        let (digests, bytes) = sha256_of(Path::new(&pack))?;
+        let signatures = signatures(records);
+        let plain = Figure::plain;
+        Ok(vec![
+            plain(names.records, number(records), "records"),
+            plain(names.signatures, signatures, "s"),
+            plain(names.digests, digests, "s"),
+            plain(names.bytes, number(bytes), "bytes"),
+            plain(names.make, packed.seconds, "s").with_reference(signatures),
+            plain(names.make_memory, packed.memory, "MiB"),
+            plain(names.verify, checked.seconds, "s").with_reference(signatures),
+            plain(names.verify_memory, checked.memory, "MiB"),
+        ])
+    }
+}
+
+/// What the figures of a pack are called.
+struct Names {
+    records: &'static str,
+    signatures: &'static str,
+    digests: &'static str,
+    bytes: &'static str,
+    make: &'static str,
+    make_memory: &'static str,
+    verify: &'static str,
+    verify_memory: &'static str,
+}
+
+const COMPLETE: Names = Names {
+    records: "pack_records",
+    signatures: "pack_peer_ed25519_strict_each",
+    digests: "pack_peer_sha256_of_all_bytes",
+    bytes: "pack_bytes",
+    make: "pack_make",
+    make_memory: "pack_make_memory",
+    verify: "pack_verify",
+    verify_memory: "pack_verify_memory",
+};
+const ASKED: Names = Names {
+    records: "pack_asked_records",
+    signatures: "pack_asked_peer_ed25519_strict_each",
+    digests: "pack_asked_peer_sha256_of_all_bytes",
+    bytes: "pack_asked_bytes",
+    make: "pack_asked_make",
+    make_memory: "pack_asked_make_memory",
+    verify: "pack_asked_verify",
+    verify_memory: "pack_asked_verify_memory",
+};
+
+/// A number that the environment says, or another.
+fn said(variable: &str, otherwise: u64) -> Result<u64, String> {
+    match std::env::var(variable) {
+        Ok(said) => said.parse().map_err(|_| format!("{variable} is no number: {said}")),
+        Err(_) => Ok(otherwise),
+    }
+}
+
+/// Submits records, packs them and verifies the pack; then the same of what was asked of a log.
+pub(crate) async fn complete(dir: &Path, actions: &Arc<Actions>) -> Result<Vec<Figure>, String> {
+    let records = said(RECORDS_VARIABLE, RECORDS)?;
+    let mut figures = submitted(&dir.join("pack-bench"), actions, records).await?;
+    figures.extend(asked(&dir.join("pack-log"), actions, records).await?);
+    Ok(figures)
+}
+
+async fn submitted(dir: &Path, actions: &Actions, records: u64) -> Result<Vec<Figure>, String> {
     eprintln!("a complete pack of {records} records");
-    let house = House::made(dir.join("pack-bench"))?;
-    let (_ledger, ledger) = house.start("serve", &[]).await?;
-    let (gate, owner) = (house.path("identities/gate")?, house.path("identities/policy-admin")?);
-    let at = ["--server", ledger.as_str(), "--identity", gate.as_str()];
-    let digest = hex(&POLICY);
-    let version = ["--policy-id", "prod", "--version", "41", "--engine", "cedar 4"];
-    let register = ["policy", "register", "--digest", &digest, "--owner", &owner];
-    house.run(&[&register[..], &version, &at].concat())?;
+    let stage = Stage::set(dir).await?;
     let lines: String = (0..records).map(|n| actions.verdict(n) + "\n").collect();
-    let file = house.path("verdicts.jsonl")?;
+    let file = stage.house.path("verdicts.jsonl")?;
     std::fs::write(&file, lines).map_err(text)?;
-    let answers = house.path("answers")?;
-    let submitted =
-        cost(&house.program, &[&["submit", &file, "--out", &answers], &at[..]].concat())?;
-    let pack = house.path("pack")?;
-    let packed =
-        cost(&house.program, &[&["pack", "--complete", "--out", &pack], &at[..]].concat())?;
-    let auditor = house.program.with_file_name("countersign-verify");
-    let trust = house.path("trust.toml")?;
-    let checked = cost(&auditor, &["pack", &pack, "--trust", &trust])?;
-    let (digests, bytes) = sha256_of(Path::new(&pack))?;
-    let signatures = signatures(records);
-    let plain = Figure::plain;
-    Ok(vec![
-        plain("pack_records", number(records), "records"),
-        plain("pack_peer_ed25519_strict_each", signatures, "s"),
-        plain("pack_peer_sha256_of_all_bytes", digests, "s"),
-        plain("pack_bytes", number(bytes), "bytes"),
-        plain("pack_submit", submitted.seconds, "s").with_reference(signatures),
-        plain("pack_make", packed.seconds, "s").with_reference(signatures),
-        plain("pack_make_memory", packed.memory, "MiB"),
-        plain("pack_verify", checked.seconds, "s").with_reference(signatures),
-        plain("pack_verify_memory", checked.memory, "MiB"),
-    ])
+    let answers = stage.house.path("answers")?;
+    let submitted = stage.call(&["submit", &file, "--out", &answers])?;
+    let mut figures = stage.pack(&["--complete"], &COMPLETE, records)?;
+    figures.push(Figure::plain("pack_submit", submitted.seconds, "s"));
+    Ok(figures)
+}
+
+async fn asked(dir: &Path, actions: &Arc<Actions>, asked: u64) -> Result<Vec<Figure>, String> {
+    let log = said(LOG_VARIABLE, asked)?.max(asked);
+    eprintln!("a pack of {asked} records of one session, out of a log of {log}");
+    let stage = Stage::set(dir).await?;
+    fill::log(&stage.house, &stage.grpc, actions, (asked, log)).await?;
+    let mut figures = vec![Figure::plain("pack_asked_log", number(log), "records")];
+    figures.extend(stage.pack(&["--session", fill::SESSION], &ASKED, asked)?);
+    Ok(figures)
 }
 
 /// Runs a command that must succeed.

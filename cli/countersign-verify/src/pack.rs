@@ -7,7 +7,7 @@ use std::path::Path;
 
 use countersign_core::encoding::escaped;
 use countersign_core::pack::{
-    FINDINGS_MAX, Given, MANIFEST_BYTES_MAX, Manifest, PackCheck, PackFile, PackReport, Want,
+    Contents, FINDINGS_MAX, Given, MANIFEST_BYTES_MAX, PackCheck, PackFile, PackReport, Want,
 };
 use countersign_core::trust::Trust;
 
@@ -44,12 +44,12 @@ fn verify(dir: &Path, trust: Option<&Trust>) -> Result<PackReport, String> {
             return Err(no_pack(dir));
         }
     };
-    let manifest = match Manifest::parse(&bytes) {
-        Ok(manifest) => manifest,
+    let contents = match Contents::parse(&bytes) {
+        Ok(contents) => contents,
         Err(fault) => return Ok(PackReport::refused(fault)),
     };
     drop(bytes);
-    let mut check = PackCheck::new(manifest, trust);
+    let mut check = PackCheck::new(contents, trust);
     walk(dir, &mut check)?;
     let mut entries = Entries::default();
     let mut progress = Progress::new("files");

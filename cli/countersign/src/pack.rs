@@ -21,7 +21,7 @@ use countersign_core::entry::Entry;
 use countersign_core::evidence::Evidence;
 use countersign_core::hash::TreeSize;
 use countersign_core::kinds::{Kind, parse_ranges};
-use countersign_core::pack::{Manifest, PackFile, PackReport};
+use countersign_core::pack::{Contents, PackFile, PackReport};
 use countersign_core::query::Answer;
 use countersign_core::trust::Trust;
 use countersign_core::verify::{Verdict, verify};
@@ -146,11 +146,11 @@ impl Packer<'_> {
         let mut reader = self.client.entries(plan.from.as_deref(), &plan.head).await?;
         let peaks: Vec<u8> = reader.start().peaks().iter().flatten().copied().collect();
         folder.put(PackFile::Peaks, &peaks)?;
-        let mut writer = folder.entries()?;
+        let mut writer = folder.begin(&PackFile::Entries.to_string())?;
         let mut index = plan.from.as_ref().map_or(0, |head| head.size().0);
         while let Some(chunk) = reader.next().await? {
             for bytes in chunk {
-                writer.write(&bytes)?;
+                writer.add(&bytes)?;
                 let entry = Entry::from_bytes(&bytes).map_err(ClientError::Answer)?;
                 let prefix = entry.stream.0.first_chunk::<12>();
                 if prefix.is_some_and(|prefix| plan.prefixes.contains(prefix)) {
@@ -283,12 +283,17 @@ impl Packer<'_> {
         let mut subject = self.plan.subject(&packed.gathered);
         let readme = readme::text(&subject, folder.files());
         folder.put(PackFile::Readme, readme.as_bytes())?;
-        let mut manifest = self.plan.manifest(folder.files().clone());
-        // In the form that a verifier will read.
-        manifest = Manifest::parse(&manifest.to_bytes()).map_err(|fault| {
-            Failure::internal(format!("the manifest is not as it must be: {fault}"))
-        })?;
-        let report = check::folder(folder, manifest, self.trust.as_ref().as_ref())?;
+        let report = {
+            // In the form that a verifier will read.
+            let mut manifest = Vec::new();
+            let written = self.plan.contents(folder.files().clone()).write(&mut manifest);
+            written.map_err(|error| Failure::internal(error.to_string()))?;
+            let contents = Contents::parse(&manifest).map_err(|fault| {
+                Failure::internal(format!("the manifest is not as it must be: {fault}"))
+            })?;
+            drop(manifest);
+            check::folder(folder, contents, self.trust.as_ref().as_ref())?
+        };
         if report.result == Verdict::Invalid {
             for finding in report.findings.iter().take(check::TOLD) {
                 eprintln!("countersign: {}", check::told(finding));
@@ -297,8 +302,8 @@ impl Packer<'_> {
         }
         subject.findings = report::Findings::of(&report);
         folder.put(PackFile::Report, report::html(&subject).as_bytes())?;
-        let manifest = self.plan.manifest(folder.files().clone());
-        let manifest = folder.finish(&manifest, &self.args.out)?;
+        let contents = self.plan.contents(folder.files().clone());
+        let manifest = folder.finish(&contents, &self.args.out)?;
         Ok(Checked { report, manifest })
     }
 }

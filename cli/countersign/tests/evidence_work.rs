@@ -24,6 +24,8 @@ use tempfile::TempDir;
 
 #[path = "evidence_work/finding.rs"]
 mod finding;
+#[path = "evidence_work/memory.rs"]
+mod memory;
 
 const EXAMPLE: &str = include_str!("../examples/infrastructure-agent.jsonl");
 /// The policy version that its verdicts are under.

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _};
 
 use countersign_core::encoding::escaped;
 use countersign_core::pack::{
-    Given, Manifest, PackCheck, PackFile, PackFinding, PackReport, Want, Weight,
+    Contents, Given, PackCheck, PackFile, PackFinding, PackReport, Want, Weight,
 };
 use countersign_core::trust::Trust;
 
@@ -19,12 +19,12 @@ pub(super) const TOLD: usize = 20;
 /// Verifies the files that the manifest lists. What else lies in the folder is taken away later.
 pub(super) fn folder(
     folder: &Folder,
-    manifest: Manifest,
+    contents: Contents,
     trust: Option<&Trust>,
 ) -> Result<PackReport, Failure> {
     let mut entries = None;
     let mut bytes = Vec::new();
-    let mut check = PackCheck::new(manifest, trust);
+    let mut check = PackCheck::new(contents, trust);
     let bar = progress("verifying");
     bar.set_length(check.progress().1);
     while let Some(want) = check.want() {

@@ -1,15 +1,14 @@
 //! The folder that a pack is written to, until it has been verified and gets its name.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use countersign_core::encoding::hex;
-use countersign_core::entry::ENTRY_BYTES;
 use countersign_core::hash::{Hash, Sha256Parts, TreeSize, sha256};
-use countersign_core::pack::{Manifest, PackFile};
+use countersign_core::pack::{Contents, Listing, PackFile};
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
@@ -21,11 +20,13 @@ use crate::files::{
 const RESUME_FILE: &str = "resume.json";
 /// The folders of a pack.
 const FOLDERS: [&str; 5] = ["certificates", "consistency", "evidence", "heads", "policies"];
+/// Files that are made durable at a time: a disk that is asked for many writes them together.
+const SYNCS: usize = 16;
 
 /// A pack that is being written.
 pub(super) struct Folder {
     path: PathBuf,
-    files: BTreeMap<PackFile, Hash>,
+    files: Listing,
     /// The head of an earlier try of the same question.
     head: Option<TreeSize>,
     /// Whether the folder was made by this call.
@@ -39,7 +40,7 @@ impl Folder {
         let mut name = out.as_os_str().to_owned();
         name.push(".partial");
         let path = PathBuf::from(name);
-        let mut folder = Self { path, files: BTreeMap::new(), head: None, made: false };
+        let mut folder = Self { path, files: Listing::default(), head: None, made: false };
         folder.made = !folder.path.exists();
         if !folder.made {
             folder.head = Some(folder.read_resume(question)?);
@@ -98,7 +99,7 @@ impl Folder {
     }
 
     /// The files so far, with their digests.
-    pub(super) fn files(&self) -> &BTreeMap<PackFile, Hash> {
+    pub(super) fn files(&self) -> &Listing {
         &self.files
     }
 
@@ -121,13 +122,13 @@ impl Folder {
         self.files.insert(file, digest);
     }
 
-    /// Begins `entries.bin`.
-    pub(super) fn entries(&self) -> Result<EntryWriter, Failure> {
-        let path = self.path.join(PackFile::Entries.to_string());
+    /// Begins a file that is written in parts.
+    pub(super) fn begin(&self, name: &str) -> Result<PartWriter, Failure> {
+        let path = self.path.join(name);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(&path).map_err(|error| Failure::file(&path, &error))?;
-        Ok(EntryWriter { path, writer: BufWriter::new(file), hasher: Sha256Parts::default() })
+        Ok(PartWriter { path, writer: BufWriter::new(file), hasher: Sha256Parts::default() })
     }
 
     /// What becomes of the folder when the pack can't be made: one that holds no evidence yet is taken
@@ -149,49 +150,81 @@ impl Folder {
 
     /// Writes the manifest, takes away what is not listed, makes everything durable, and gives the
     /// folder its name. Returns the manifest's SHA-256 in hex.
-    pub(super) fn finish(&self, manifest: &Manifest, out: &Path) -> Result<String, Failure> {
-        let failed = |path: &Path, error: &std::io::Error| Failure::file(path, error);
+    pub(super) fn finish(&self, contents: &Contents, out: &Path) -> Result<String, Failure> {
+        let failed = |path: &Path, error: &io::Error| Failure::file(path, error);
         for name in FOLDERS {
-            let folder = self.path.join(name);
-            for entry in fs::read_dir(&folder).map_err(|error| failed(&folder, &error))? {
-                let path = entry.map_err(|error| failed(&folder, &error))?.path();
-                let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-                if manifest.lists(&format!("{name}/{file}")) {
-                    let synced = File::open(&path).and_then(|file| file.sync_all());
-                    synced.map_err(|error| failed(&path, &error))?;
-                } else {
-                    fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
-                }
-            }
+            self.settle(contents, name)?;
             // A folder that nothing is in is no part of a pack.
+            let folder = self.path.join(name);
             if fs::remove_dir(&folder).is_err() {
                 sync_folder(&folder)?;
             }
         }
         let resume = self.path.join(RESUME_FILE);
         fs::remove_file(&resume).map_err(|error| failed(&resume, &error))?;
-        let bytes = manifest.to_bytes();
-        replace(&self.path.join("manifest.json"), &bytes)?;
+        let mut writer = self.begin("manifest.json")?;
+        contents.write(&mut writer).map_err(|error| failed(&writer.path, &error))?;
+        let digest = writer.finish()?;
         sync_folder(&self.path)?;
         // A folder that came to be there meanwhile is not replaced, unless it is empty.
         fs::rename(&self.path, out).map_err(|error| failed(out, &error))?;
         let above = out.parent().filter(|above| !above.as_os_str().is_empty());
         sync_folder(above.unwrap_or(Path::new(".")))?;
-        Ok(hex(&sha256(&bytes)))
+        Ok(hex(&digest))
+    }
+
+    /// Takes away the files of one folder that are not listed, and makes the others durable.
+    fn settle(&self, contents: &Contents, name: &str) -> Result<(), Failure> {
+        let folder = self.path.join(name);
+        let failed = |path: &Path, error: &io::Error| Failure::file(path, error);
+        let entries = fs::read_dir(&folder).map_err(|error| failed(&folder, &error))?;
+        let entries = Mutex::new(entries);
+        let next = || entries.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || -> Result<(), Failure> {
+            while let Some(entry) = next() {
+                let path = entry.map_err(|error| failed(&folder, &error))?.path();
+                let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+                let settled = if contents.lists(&format!("{name}/{file}")) {
+                    File::open(&path).and_then(|file| file.sync_all())
+                } else {
+                    fs::remove_file(&path)
+                };
+                settled.map_err(|error| failed(&path, &error))?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..SYNCS).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
     }
 }
 
-/// `entries.bin`, entry by entry.
-pub(super) struct EntryWriter {
+/// A file that is written in parts, and hashed on the way.
+pub(super) struct PartWriter {
     path: PathBuf,
     writer: BufWriter<File>,
     hasher: Sha256Parts,
 }
 
-impl EntryWriter {
-    pub(super) fn write(&mut self, entry: &[u8; ENTRY_BYTES]) -> Result<(), Failure> {
-        self.hasher.update(entry);
-        self.writer.write_all(entry).map_err(|error| Failure::file(&self.path, &error))
+impl Write for PartWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.writer.write(bytes)?;
+        self.hasher.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl PartWriter {
+    /// Adds a part.
+    pub(super) fn add(&mut self, part: &[u8]) -> Result<(), Failure> {
+        self.write_all(part).map_err(|error| Failure::file(&self.path, &error))
     }
 
     /// The file's digest, once it is durable.
@@ -206,9 +239,9 @@ impl EntryWriter {
 mod tests {
     use super::*;
 
-    fn manifest(files: BTreeMap<PackFile, Hash>) -> Manifest {
+    fn contents(files: Listing) -> Contents {
         use countersign_core::pack::Asked;
-        Manifest {
+        Contents {
             origin: "ledger.acme.example/prod".to_owned(),
             asked: Asked {
                 tenant: "acme".to_owned(),
@@ -243,7 +276,7 @@ mod tests {
         // What is not listed is taken away before the folder gets its name.
         again.put(PackFile::Evidence(4), b"evidence").unwrap();
         again.put(PackFile::Readme, b"readme").unwrap();
-        let digest = again.finish(&manifest(again.files().clone()), &out).unwrap();
+        let digest = again.finish(&contents(again.files().clone()), &out).unwrap();
         let written = std::fs::read(out.join("manifest.json")).unwrap();
         assert_eq!(digest, hex(&sha256(&written)));
         assert!(!again.path().exists());
@@ -275,14 +308,14 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_hashed_as_they_are_written() {
+    fn a_file_in_parts_is_hashed_as_it_is_written() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = Folder::open(&temporary.path().join("pack"), "one").unwrap();
-        let mut writer = folder.entries().unwrap();
-        writer.write(&[1; ENTRY_BYTES]).unwrap();
-        writer.write(&[2; ENTRY_BYTES]).unwrap();
+        let mut writer = folder.begin("entries.bin").unwrap();
+        writer.add(&[1; 66]).unwrap();
+        writer.add(&vec![2; 20_000]).unwrap();
         let digest = writer.finish().unwrap();
         let written = std::fs::read(folder.path().join("entries.bin")).unwrap();
-        assert_eq!((digest, written.len()), (sha256(&written), 2 * ENTRY_BYTES));
+        assert_eq!((digest, written.len()), (sha256(&written), 20_066));
     }
 }

@@ -1,15 +1,15 @@
 //! What a pack is to hold, settled before anything is fetched: question, heads, keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use countersign_client::{Client, ClientError, VerifiedHead};
 use countersign_core::encoding::{Micros, from_hex_array, hex};
-use countersign_core::hash::{Hash, TreeSize};
+use countersign_core::hash::TreeSize;
 use countersign_core::kinds::Kind;
 use countersign_core::note::NOTE_BYTES_MAX;
-use countersign_core::pack::{Asked, Claims, GateKey, Manifest, PackFile};
+use countersign_core::pack::{Asked, Claims, Contents, GateKey, Listing};
 use countersign_core::query::{Field, Filter, Query, Row};
 use countersign_core::stream::StreamId;
 use countersign_proto::convert::{EvidenceQuery, RecordRef};
@@ -210,9 +210,9 @@ impl Plan {
         self.from.iter().chain(std::iter::once(&self.head))
     }
 
-    /// The manifest over these files.
-    pub(super) fn manifest(&self, files: BTreeMap<PackFile, Hash>) -> Manifest {
-        Manifest {
+    /// What the manifest says over these files.
+    pub(super) fn contents(&self, files: Listing) -> Contents {
+        Contents {
             origin: self.origin.clone(),
             asked: Asked { tenant: self.tenant.clone(), query: self.query.clone() },
             head: self.head.size(),

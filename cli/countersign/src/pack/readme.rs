@@ -1,10 +1,7 @@
 //! README.txt of a pack: what it is, and how to verify it on a machine without a network.
 
-use std::collections::BTreeMap;
-
 use countersign_core::encoding::escaped;
-use countersign_core::hash::Hash;
-use countersign_core::pack::PackFile;
+use countersign_core::pack::{Listing, PackFile};
 
 use crate::report::{Subject, asked, commands};
 
@@ -12,7 +9,7 @@ use crate::report::{Subject, asked, commands};
 const COLUMNS: usize = 78;
 
 /// The text. Like all of a pack it depends on nothing but log, question and head.
-pub(super) fn text(subject: &Subject<'_>, files: &BTreeMap<PackFile, Hash>) -> String {
+pub(super) fn text(subject: &Subject<'_>, files: &Listing) -> String {
     let mut out = String::new();
     let mut paragraph = |text: &str| {
         wrapped(&mut out, &escaped(text));
@@ -52,7 +49,7 @@ pub(super) fn text(subject: &Subject<'_>, files: &BTreeMap<PackFile, Hash>) -> S
         "manifest.json   what was asked, what is claimed, the SHA-256 of every other file\n",
     );
     for (is_there, line) in FILES {
-        if files.keys().any(is_there) {
+        if files.iter().any(|(file, _)| is_there(&file)) {
             out.push_str(line);
         }
     }

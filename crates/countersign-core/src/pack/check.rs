@@ -7,7 +7,7 @@ use super::range::{CHUNK_BYTES, Range};
 use super::records::{Ended, Records, Standing};
 use super::report::{Complete, Findings, PackFinding, PackReport, Place, Weight};
 use super::streams::{self, Streams};
-use super::{GateKey, Manifest, PackFile};
+use super::{Contents, GateKey, PackFile};
 use crate::cert::Certificate;
 use crate::codes::{Code, Fault};
 use crate::encoding::Micros;
@@ -41,7 +41,7 @@ pub enum Given<'a> {
 /// Verifies a pack, file by file. It never waits and reads nothing: ask [`PackCheck::want`], hand
 /// over with [`PackCheck::give`], until nothing is wanted; then [`PackCheck::finish`].
 pub struct PackCheck<'t> {
-    manifest: Manifest,
+    manifest: Contents,
     trust: Option<&'t Trust>,
     verifier: Verifier<'t>,
     /// Of the files themselves and the heads, which come first: the rest follows from these.
@@ -61,13 +61,10 @@ pub struct PackCheck<'t> {
 
 impl<'t> PackCheck<'t> {
     /// Begins with a manifest. `trust` is all that is believed; without it nothing is VALID.
-    pub fn new(manifest: Manifest, trust: Option<&'t Trust>) -> Self {
-        let mut first: Vec<PackFile> = manifest
-            .files
-            .keys()
-            .copied()
-            .filter(|file| !matches!(file, PackFile::Evidence(_) | PackFile::Entries))
-            .collect();
+    pub fn new(manifest: impl Into<Contents>, trust: Option<&'t Trust>) -> Self {
+        let manifest = manifest.into();
+        let others = manifest.files.others().filter(|file| *file != PackFile::Entries);
+        let mut first: Vec<PackFile> = others.collect();
         // Proofs join heads that were read, and the peaks lead to one of them.
         first.sort_by_key(|file| match file {
             PackFile::Head(_) => 0,
@@ -88,20 +85,12 @@ impl<'t> PackCheck<'t> {
             done: 0,
             manifest,
         };
-        check.next = check.evidence_from(0);
+        check.next = check.manifest.files.evidence_from(0);
         check
     }
 
-    fn evidence_from(&self, index: u64) -> Option<u64> {
-        let all = PackFile::Evidence(index)..=PackFile::Evidence(u64::MAX);
-        match self.manifest.files.range(all).next() {
-            Some((PackFile::Evidence(index), _)) => Some(*index),
-            _ => None,
-        }
-    }
-
     /// The manifest that is checked.
-    pub fn manifest(&self) -> &Manifest {
+    pub fn manifest(&self) -> &Contents {
         &self.manifest
     }
 
@@ -152,7 +141,9 @@ impl<'t> PackCheck<'t> {
                 self.done += 1;
                 match file {
                     PackFile::Evidence(index) => {
-                        self.next = index.checked_add(1).and_then(|next| self.evidence_from(next));
+                        self.next = index.checked_add(1);
+                        self.next =
+                            self.next.and_then(|next| self.manifest.files.evidence_from(next));
                     }
                     _ => drop(self.first.pop_front()),
                 }
@@ -223,7 +214,7 @@ impl<'t> PackCheck<'t> {
         let root = self.heads.root(claims.to.0);
         let outcome = match given {
             Given::Bytes(bytes) => {
-                let shown = |index| self.manifest.files.contains_key(&PackFile::Evidence(index));
+                let shown = |index| self.manifest.files.contains(&PackFile::Evidence(index));
                 if range.feed(bytes, shown) {
                     return;
                 }
@@ -325,7 +316,7 @@ impl<'t> PackCheck<'t> {
         }
         let ended = self.records.end(&mut self.said);
         let complete = self.complete(ended);
-        let held = |digest: &[u8; 32]| self.manifest.files.contains_key(&PackFile::Policy(*digest));
+        let held = |digest: &[u8; 32]| self.manifest.files.contains(&PackFile::Policy(*digest));
         let absent = self.records.policies().iter().filter(|digest| !held(digest));
         let policies_absent = absent.copied().collect();
         let mut not_checked = std::mem::take(&mut self.records.not_checked);
@@ -335,7 +326,7 @@ impl<'t> PackCheck<'t> {
         }
         self.findings.append(self.said);
         let for_people = [PackFile::Readme, PackFile::Report];
-        let for_people = for_people.into_iter().filter(|f| self.manifest.files.contains_key(f));
+        let for_people = for_people.into_iter().filter(|f| self.manifest.files.contains(f));
         PackReport {
             for_people: for_people.collect(),
             origin: self.manifest.origin.clone(),

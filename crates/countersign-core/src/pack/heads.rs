@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Findings, Place};
-use super::{Manifest, PackFile};
+use super::{Contents, PackFile};
 use crate::codes::{Code, Fault};
 use crate::hash::{RootHash, TreeSize};
 use crate::merkle::verify_consistency;
@@ -36,7 +36,7 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    pub(super) fn new(manifest: &Manifest) -> Self {
+    pub(super) fn new(manifest: &Contents) -> Self {
         let to = manifest.claims.as_ref().map(|claims| claims.to.0);
         Self {
             decisive: to.into_iter().chain([manifest.head.0]).collect(),

@@ -4,12 +4,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Write};
 
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{SerializeMap as _, Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::PackFile;
+use super::{Listing, PackFile};
 use crate::codes::{Code, Fault};
 use crate::encoding::{Micros, from_hex_array, hex, is_name, is_origin};
 use crate::hash::{Hash, TreeSize};
@@ -59,6 +60,21 @@ pub struct Claims {
 
 /// What a pack says of itself. It is worth what verification makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// The log's identity.
+    pub origin: String,
+    /// What was asked.
+    pub asked: Asked,
+    /// The size of the newest head, to which all others are joined.
+    pub head: TreeSize,
+    /// What a complete pack claims.
+    pub claims: Option<Claims>,
+    /// Every file but the manifest itself, with the SHA-256 of its bytes.
+    pub files: Listing,
+}
+
+/// The same with its files in a map, for whoever puts a small one together or changes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// The log's identity.
     pub origin: String,
@@ -70,6 +86,30 @@ pub struct Manifest {
     pub claims: Option<Claims>,
     /// Every file but the manifest itself, with the SHA-256 of its bytes.
     pub files: BTreeMap<PackFile, Hash>,
+}
+
+impl Manifest {
+    /// Parses a manifest as [`Contents::parse`] does.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+        let Contents { origin, asked, head, claims, files } = Contents::parse(bytes)?;
+        let files = files.iter().map(|(file, digest)| (file, *digest)).collect();
+        Ok(Self { origin, asked, head, claims, files })
+    }
+
+    /// The manifest's one spelling (PACK-3).
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        // Writing to memory can't fail.
+        let _ = Contents::from(self.clone()).write(&mut out);
+        out
+    }
+}
+
+impl From<Manifest> for Contents {
+    fn from(manifest: Manifest) -> Self {
+        let Manifest { origin, asked, head, claims, files } = manifest;
+        Self { origin, asked, head, claims, files: files.into_iter().collect() }
+    }
 }
 
 /// Which version a manifest is of, before anything else is asked of it.
@@ -122,12 +162,12 @@ struct RawKey {
 }
 
 /// The files, read one by one: a list of a million never stands in memory as text.
-struct Files<'a>(Cow<'a, BTreeMap<PackFile, Hash>>);
+struct Files<'a>(Cow<'a, Listing>);
 
 impl Serialize for Files<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (file, digest) in &*self.0 {
+        for (file, digest) in self.0.iter() {
             map.serialize_entry(&file.to_string(), &hex(digest))?;
         }
         map.end()
@@ -136,20 +176,22 @@ impl Serialize for Files<'_> {
 
 const PATH: &str = "countersign: path";
 const MANY: &str = "countersign: too many";
+const ORDER: &str = "countersign: a file twice, or out of order";
 
 impl<'de> Deserialize<'de> for Files<'_> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
 
         impl<'de> Visitor<'de> for Reader {
-            type Value = BTreeMap<PackFile, Hash>;
+            type Value = Listing;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("files and digests")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut files = BTreeMap::new();
+                let mut files = Listing::default();
+                let mut last = None;
                 while let Some((path, digest)) = map.next_entry::<&str, &str>()? {
                     if files.len() == PACK_FILES_MAX {
                         return Err(A::Error::custom(MANY));
@@ -157,7 +199,10 @@ impl<'de> Deserialize<'de> for Files<'_> {
                     let file = PackFile::parse(path).ok_or_else(|| A::Error::custom(PATH))?;
                     let digest =
                         from_hex_array(digest).ok_or_else(|| A::Error::custom("digest"))?;
-                    // One that stands twice or out of order is found by the one spelling.
+                    // The one spelling has every file once, in order.
+                    if last.replace(file).is_some_and(|last| last >= file) {
+                        return Err(A::Error::custom(ORDER));
+                    }
                     files.insert(file, digest);
                 }
                 Ok(files)
@@ -167,7 +212,7 @@ impl<'de> Deserialize<'de> for Files<'_> {
     }
 }
 
-impl Manifest {
+impl Contents {
     /// Parses a manifest. It has one spelling: what is read, written again, is what was read.
     pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         if bytes.len() > MANIFEST_BYTES_MAX {
@@ -189,9 +234,15 @@ impl Manifest {
                 Code::PackManifest
             }
         })?;
-        let manifest = Self::from_raw(raw)?;
-        manifest.check()?;
-        if manifest.to_bytes() == bytes { Ok(manifest) } else { Err(Code::PackManifest.into()) }
+        let contents = Self::from_raw(raw)?;
+        contents.check()?;
+        let mut same = Same { rest: bytes };
+        let written = contents.write(&mut same);
+        if written.is_ok() && same.rest.is_empty() {
+            Ok(contents)
+        } else {
+            Err(Code::PackManifest.into())
+        }
     }
 
     fn from_raw(raw: Raw<'_>) -> Result<Self, Fault> {
@@ -227,7 +278,7 @@ impl Manifest {
     }
 
     /// What the members must be to each other (PACK-4 to PACK-7).
-    pub fn check(&self) -> Result<(), Fault> {
+    fn check(&self) -> Result<(), Fault> {
         let wrong = |name| Err(Code::PackManifest.at_field(name));
         if !is_origin(&self.origin) {
             return wrong("origin");
@@ -241,7 +292,7 @@ impl Manifest {
         if self.files.len() > PACK_FILES_MAX {
             return Err(Code::PackOversized.into());
         }
-        let has = |file| self.files.contains_key(&file);
+        let has = |file| self.files.contains(&file);
         if !has(PackFile::Readme) {
             return wrong("README.txt");
         }
@@ -276,9 +327,9 @@ impl Manifest {
         }
     }
 
-    /// The manifest's one spelling: JSON, members in the order of PACK-3, files by the bytes of
-    /// their paths, indented by one space, with a final newline.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    /// Writes the manifest's one spelling: JSON, members in the order of PACK-3, files by the bytes
+    /// of their paths, indented by one space, with a final newline. Fails as `out` fails.
+    pub fn write(&self, mut out: impl Write) -> io::Result<()> {
         let asked = &self.asked;
         let filter = |filter: &Filter| RawFilter {
             field: filter.field().as_str().to_owned(),
@@ -301,18 +352,30 @@ impl Manifest {
             }),
             files: Files(Cow::Borrowed(&self.files)),
         };
-        let mut out = Vec::new();
         let formatter = serde_json::ser::PrettyFormatter::with_indent(b" ");
-        let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-        // Writing to memory can't fail.
-        let _ = raw.serialize(&mut serializer);
-        out.push(b'\n');
-        out
+        raw.serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter))?;
+        out.write_all(b"\n")
     }
 
     /// Whether a path within the pack is that of a file that the manifest lists.
     pub fn lists(&self, path: &str) -> bool {
-        PackFile::parse(path).is_some_and(|file| self.files.contains_key(&file))
+        PackFile::parse(path).is_some_and(|file| self.files.contains(&file))
+    }
+}
+
+/// Compares what is written with what was read, and holds neither twice.
+struct Same<'a> {
+    rest: &'a [u8],
+}
+
+impl Write for Same<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.rest = self.rest.strip_prefix(bytes).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

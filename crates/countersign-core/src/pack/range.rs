@@ -17,8 +17,8 @@ use crate::kinds::Kind;
 use crate::merkle::{CompactRange, leaf_hash};
 use crate::stream::StreamId;
 
-/// Bytes of entries that are asked for at once.
-pub(super) const CHUNK_BYTES: usize = 16_384 * ENTRY_BYTES;
+/// Bytes of entries that are asked for at once: their evidence is not far behind.
+pub(super) const CHUNK_BYTES: usize = 2_048 * ENTRY_BYTES;
 
 /// The entry that the log has where an evidence file says that it belongs.
 #[derive(Clone, Copy)]

@@ -1,46 +1,49 @@
 //! What a pack's records say of each other (PACK-26, PACK-27, PACK-29).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::erasures::Erasures;
 use super::report::{Counts, Findings, PackFinding, Place, Weight};
+use super::shelf::{self, Shelf, Subject};
 use super::{Asked, GateKey, PackFile};
 use crate::codes::{Code, Culprit, Fault};
 use crate::encoding::{Micros, from_hex_array};
 use crate::entry::Entry;
 use crate::hash::RecordRoot;
 use crate::kinds::Kind;
-use crate::lifecycle::{Fact, History, Turn, action_of, check, check_without_action, turn};
+use crate::lifecycle::{
+    ACTION_RECORDS_MAX, History, Turn, action_of, check, check_without_action, turn,
+};
 use crate::query::Answer;
 use crate::record::View;
 use crate::stream::StreamId;
 use crate::verify::{Facts, Finding, Report, Verdict};
 
-/// One action, as far as the pack shows it.
-#[derive(Default)]
-struct Action {
-    facts: Vec<Known>,
-    records: usize,
-}
-
-/// What a record of an action says.
-struct Known {
-    index: u64,
-    fact: Fact,
-    /// It was judged by its own file, and not only seen in what supports another.
-    judged: bool,
-}
-
-/// A doubt that is none if these records were erased: their indexes, and when they were logged.
+/// A doubt about a record that is none if these records were erased: their indexes, and when they
+/// were logged.
 struct Deferred {
-    finding: PackFinding,
-    because: Vec<(u64, Micros)>,
+    index: u64,
+    doubt: Finding,
+    because: Box<[(u64, Micros)]>,
+}
+
+impl Deferred {
+    fn finding(&self) -> PackFinding {
+        PackFinding {
+            weight: Weight::Doubt,
+            fault: self.doubt.fault,
+            step: Some(self.doubt.step),
+            place: Place::file(PackFile::Evidence(self.index)),
+        }
+    }
 }
 
 /// A record of which nobody here can tell whether it was asked for.
 struct Untold {
     index: u64,
-    entry: Entry,
+    logged_at: Micros,
+    stream: StreamId,
+    seq: u64,
 }
 
 /// The records that were read so far.
@@ -48,7 +51,7 @@ pub(super) struct Records {
     asked: Asked,
     /// Whether only some records were asked for.
     some: bool,
-    actions: HashMap<[u8; 16], Action>,
+    shelf: Shelf,
     deferred: Vec<Deferred>,
     /// Records that withhold something, and when they were logged.
     withheld: Vec<(u64, Micros)>,
@@ -84,7 +87,7 @@ impl Records {
         Self {
             asked,
             some,
-            actions: HashMap::new(),
+            shelf: Shelf::default(),
             deferred: Vec::new(),
             withheld: Vec::new(),
             erasures: Erasures::default(),
@@ -133,19 +136,15 @@ impl Records {
             .filter(|report| withholds(&report.facts))
             .map(|report| (report.facts.index, logged(&report.facts)))
             .collect();
-        for Finding { step, fault } in &report.doubts {
-            let finding = PackFinding {
-                weight: Weight::Doubt,
-                fault: *fault,
-                step: Some(*step),
-                place: Place::file(PackFile::Evidence(index)),
-            };
+        for doubt in &report.doubts {
             let by_withholding =
-                matches!(fault.code, Code::PersonUnchecked | Code::ApprovalsWithheld);
-            if by_withholding && !because.is_empty() {
-                self.deferred.push(Deferred { finding, because: because.clone() });
+                matches!(doubt.fault.code, Code::PersonUnchecked | Code::ApprovalsWithheld);
+            let because = because.as_slice().into();
+            let deferred = Deferred { index, doubt: *doubt, because };
+            if by_withholding && !deferred.because.is_empty() {
+                self.deferred.push(deferred);
             } else {
-                findings.note(finding);
+                findings.note(deferred.finding());
             }
         }
         for what in &report.not_checked {
@@ -221,7 +220,8 @@ impl Records {
             (Answer::Withheld, Standing::Claimed | Standing::Asked) => {
                 self.unchecked("asked: what would tell is withheld");
                 if standing == Standing::Claimed {
-                    self.untold.push(Untold { index, entry: *entry });
+                    let Entry { logged_at, stream, seq, .. } = *entry;
+                    self.untold.push(Untold { index, logged_at, stream, seq });
                 }
             }
             _ => {}
@@ -299,33 +299,28 @@ impl Records {
         let Some(id) = action_of(view) else {
             return check_without_action(view).map_err(|fault| fault.code.at_index(index));
         };
-        let fact_of = |facts: &Facts| {
-            let key = facts.person.as_ref().map(|(_, key)| *key);
-            Some(Fact::of(facts.root?, facts.entry?.logged_at, facts.view.as_ref()?, key))
-        };
-        let Some(new) = fact_of(&report.facts) else { return Ok(()) };
-        let action = self.actions.entry(id).or_default();
+        let Some(record) = Subject::of(&report.facts) else { return Ok(()) };
+        let kept = &mut self.shelf;
         for other in &report.supporting {
             let same = other.facts.view.as_ref().and_then(action_of) == Some(id);
-            let known = action.facts.iter().any(|k| Some(k.fact.root()) == other.facts.root);
-            if same
-                && !known
-                && let Some(fact) = fact_of(&other.facts)
-            {
-                action.facts.push(Known { index: other.facts.index, fact, judged: false });
+            let other = Subject::of(&other.facts).filter(|_| same);
+            if let Some(other) = other.filter(|other| !kept.has(&id, other.root)) {
+                kept.put(&id, shelf::Standing::Seen, &other);
             }
         }
         // One record at two places of the log: its numbers or its evidence say so.
-        if action.facts.iter().any(|known| known.judged && known.fact.root() == root) {
+        if kept.has_judged(&id, root) {
             return Ok(());
         }
         // What another file showed of this record says nothing for it, and what came later had no
         // part in it, whoever put it there (PACK-27).
-        action.facts.retain(|known| known.fact.root() != root);
-        let before = action.facts.iter().filter(|known| known.index < index);
-        let before: Vec<Fact> = before.map(|known| known.fact.clone()).collect();
-        let history = History { facts: &before, records: action.records, whole: false };
-        action.records += 1;
+        kept.forget(&id, root);
+        let records = kept.count(&id);
+        // To an action that is full nothing is added, whatever it was (LIFE-12).
+        let full = records >= ACTION_RECORDS_MAX;
+        let before = if full { Vec::new() } else { kept.before(&id, index) };
+        let new = record.fact();
+        let history = History { facts: &before, records, whole: false };
         let doubts = check(&new, &history).map_err(|fault| fault.code.at_index(index))?;
         if standing == Standing::Claimed {
             match turn(&new, &before) {
@@ -335,7 +330,7 @@ impl Records {
             }
         }
         if new.binds() {
-            action.facts.push(Known { index, fact: new, judged: true });
+            kept.put(&id, shelf::Standing::Judged, &record);
         }
         for doubt in doubts {
             self.unchecked(unasked(doubt));
@@ -349,21 +344,21 @@ impl Records {
         let is_erased =
             |&(index, logged_at): &(u64, Micros)| self.erasures.explain(index, logged_at);
         let mut explained = 0;
-        for Deferred { finding, because } in std::mem::take(&mut self.deferred) {
-            if because.iter().all(is_erased) {
+        for deferred in &self.deferred {
+            if deferred.because.iter().all(is_erased) {
                 explained += 1;
             } else {
-                findings.note(finding);
+                findings.note(deferred.finding());
             }
         }
         let erased = self.withheld.iter().filter(|record| is_erased(record));
         let erased = erased.map(|(index, _)| *index).collect();
         // PACK-27: what the tenant erased, nobody can tell any more. What is only withheld, the
         // pack's maker keeps from whoever asked.
-        for Untold { index, entry } in &self.untold {
-            let place = Place::entry(*index, entry.stream, entry.seq);
-            let fault = Code::PackMatchWithheld.at_index(*index);
-            if is_erased(&(*index, entry.logged_at)) {
+        for &Untold { index, logged_at, stream, seq } in &self.untold {
+            let place = Place::entry(index, stream, seq);
+            let fault = Code::PackMatchWithheld.at_index(index);
+            if is_erased(&(index, logged_at)) {
                 findings.warn(fault, place);
             } else {
                 findings.doubt(fault, place);

@@ -1,6 +1,6 @@
 //! `erase`: the tenant's own people have payloads destroyed, by signature and on record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 
 use countersign_client::{Client, ClientError, ErasureOrder, erasure_reason};
@@ -11,6 +11,7 @@ use countersign_core::hash::LeafIndex;
 use countersign_core::kinds::parse_ranges;
 use countersign_core::query::Row;
 use countersign_core::trust::Trust;
+use countersign_core::verify::Facts;
 use countersign_proto::convert::{EvidenceQuery, RecordRef};
 
 use crate::approve::ask;
@@ -58,6 +59,7 @@ pub(crate) async fn run(args: EraseArgs) -> Result<Exit, Failure> {
     let trust = trust_of(&identity, args.trust.as_ref())?;
     let rows = rows(&client, &ranges, trust.as_ref()).await?;
     show(&rows, count);
+    hint(&client, &rows, &ranges, trust.as_ref()).await?;
     let reason = erasure_reason(args.reason.trim(), floor);
     eprintln!("\nReason, which stays on record:\n{}", escaped_lines(&reason));
     eprintln!(
@@ -114,6 +116,42 @@ fn show(rows: &[Row], count: u64) {
     if more > 0 {
         eprintln!("… and {more} more.");
     }
+}
+
+/// Names the records of the same actions that are not erased and hold the same contents, or hashes
+/// and signatures over them, by which a guess at what was erased could be confirmed (EVID-16).
+async fn hint(
+    client: &Client,
+    rows: &[Row],
+    ranges: &[(u64, u64)],
+    trust: Option<&Trust>,
+) -> Result<(), Failure> {
+    let actions = rows.iter().map(|row| &row.action_id).filter(|id| !id.is_empty());
+    let actions: BTreeSet<&String> = actions.collect();
+    let mut left = BTreeSet::new();
+    for action in actions {
+        let query = EvidenceQuery::Action(action.clone());
+        let items = client.evidence(query, countersign_core::hash::TreeSize(0), trust).await?;
+        let erased = |index: u64| ranges.iter().any(|(from, to)| (*from..=*to).contains(&index));
+        let others = items.iter().filter(|item| !erased(item.index.0));
+        left.extend(others.filter(|item| holds_contents(&item.report.facts)).map(|i| i.index.0));
+    }
+    if !left.is_empty() {
+        let left: Vec<String> = left.iter().map(u64::to_string).collect();
+        eprintln!(
+            "\ncountersign: these records of the same actions are not erased and hold the same \
+             contents, or hashes and signatures by which a guess at them can be confirmed: {}. \
+             Erase them too, unless they are to stay.",
+            left.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Whether a record shows anything that an erasure would take.
+fn holds_contents(facts: &Facts) -> bool {
+    let view = facts.view.as_ref();
+    view.is_some_and(|view| view.shown().any(|(spec, _)| !view.kind().never_withheld(spec.name)))
 }
 
 /// A text of several lines, each escaped.

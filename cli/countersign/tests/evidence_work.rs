@@ -139,9 +139,13 @@ impl House {
         let registered =
             register.arg("--owner").arg(self.identity("policy-admin")).output().unwrap();
         assert!(registered.status.success(), "{}", said(&registered));
-        let file = self.beside(&format!("{name}.jsonl"));
         let text: Vec<&str> = EXAMPLE.lines().skip(from).take(count).collect();
-        fs::write(&file, text.join("\n")).unwrap();
+        self.submit_lines(name, &text.join("\n"));
+    }
+
+    fn submit_lines(&self, name: &str, text: &str) {
+        let file = self.beside(&format!("{name}.jsonl"));
+        fs::write(&file, text).unwrap();
         let mut submit = countersign();
         submit.arg("submit").arg(file).args(["--server", &self.grpc, "--output", "jsonl"]);
         submit.arg("--identity").arg(self.identity("gate")).arg("--out").arg(self.beside(name));
@@ -445,14 +449,28 @@ fn a_file_shows_less_under_the_same_proof() {
     let file = out.join(format!("{:020}.evidence", index(&row)));
     let disclose =
         |what: &[&str]| countersign().arg("disclose").arg(&file).args(what).output().unwrap();
-    let shown = disclose(&["--withhold", "context,parameters"]);
+    // EVID-15: the parameters' name is the resource's, which would still be shown.
+    let refused = disclose(&["--withhold", "parameters"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(said(&refused).contains("parameters of the verdict stands in resource"));
+    assert!(refused.stdout.is_empty());
+    let shown = disclose(&["--withhold", "context,parameters", "--although-shown"]);
     assert!(shown.status.success(), "{}", said(&shown));
-    assert!(said(&shown).contains("withheld: context, parameters"), "{}", said(&shown));
-    assert!(said(&shown).contains("nobody can check"), "{}", said(&shown));
+    for told in [
+        "withheld: context, nonce, parameters",
+        "nobody can check",
+        "nonce of the verdict is withheld too",
+        "parameters of the verdict stands in resource",
+    ] {
+        assert!(said(&shown).contains(told), "{told}: {}", said(&shown));
+    }
     let report = verify_file(&shown.stdout, Some(&house.trust()));
     assert_eq!(report.result, Verdict::Valid, "{:?}", report.decisive());
     assert_eq!(report.facts.root.unwrap().hex(), row["root"].as_str().unwrap());
     assert!(report.not_checked.contains(&"field:context".to_owned()), "{:?}", report.not_checked);
+    // With all that repeats it withheld nothing tells it.
+    let shown = disclose(&["--withhold", "parameters,resource,task"]);
+    assert!(shown.status.success(), "{}", said(&shown));
 
     let less = house.beside("less.evidence");
     let kept = disclose(&["--keep", "action,resource", "--out", less.to_str().unwrap()]);
@@ -479,6 +497,11 @@ fn the_erased_shows_as_erased_and_never_as_missing() {
     let row = house.query(&["--outcome", "refuse"]).remove(0);
     let at = row["index"].to_string();
     let session = row["session"].as_str().unwrap();
+    // The same action, judged in shadow mode too: another record of the same contents.
+    let action = row["action_id"].as_str().unwrap();
+    let line = EXAMPLE.lines().find(|line| line.contains(action)).unwrap();
+    house.submit_lines("shadow", &line.replace(r#""mode":"enforce""#, r#""mode":"shadow""#));
+    let shadow = house.query(&["--action-id", action]).remove(1);
     let floor = "2099-01-01T00:00:00Z";
     let soon = wait_for("a time after the record", || {
         let logged = row["logged_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
@@ -504,6 +527,9 @@ fn the_erased_shows_as_erased_and_never_as_missing() {
         "it is shown before: {}",
         said(&done)
     );
+    // EVID-16: what still tells it is named.
+    let left = format!("a guess at them can be confirmed: {}.", index(&shadow));
+    assert!(said(&done).contains(&left), "{left}: {}", said(&done));
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(text.starts_with("1 records erased, recorded at index"), "{text}");
 

@@ -145,7 +145,7 @@ registry! {
     GenesisPlace "GENESIS_PLACE" "A genesis record stands elsewhere than at index 0, or names another origin or key." "Trust no log that begins twice.";
     PersonSignature "PERSON_SIGNATURE" "The person's signature does not cover what the record says." "The person did not sign this.";
     PersonCertificate "PERSON_CERTIFICATE" "The person's certificate is not the one the record names, or names another person, tenant or role." "Use the certificate with which the person signed.";
-    PersonUnchecked "PERSON_UNCHECKED" "A field that the person signed is withheld, so the signature can't be checked." "Ask for a file that shows it.";
+    PersonUnchecked "PERSON_UNCHECKED" "What the person signed, or the signature, is withheld, so the signature can't be checked." "Ask for a file that shows it.";
     ParentOutcome "PARENT_OUTCOME" "The parent's outcome does not allow this verdict." "Only supervise leads to approve or refuse, and approve to refuse.";
     ParentMismatch "PARENT_MISMATCH" "Parent, approvals and verdict do not agree on origin, tenant, gate, mode or action." "They belong to different actions.";
     ParentOrder "PARENT_ORDER" "Parent, approvals and verdict do not stand in this order in the log." "An approval can't answer what came after it.";

@@ -10,6 +10,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use countersign_core::disclose::DISPLAYED;
 use countersign_core::hash::{Context, RecordRoot};
 use countersign_core::record::{FullRecord, View};
 use countersign_gate::{
@@ -365,4 +366,25 @@ fn an_approval_is_read_in_one_form() {
         bad[name] = value;
         assert!(Approval::parse(&bad.to_string()).is_err(), "{name}");
     }
+}
+
+/// EVID-14: the fields that the text is made of are those that take its digest along when they are
+/// withheld, no more and no fewer.
+#[test]
+fn the_text_is_made_of_the_fields_that_disclosure_knows_of() {
+    let task = json!({ "ticket": "OPS-1", "justification": "it is old" });
+    let waiting = waiting_for(&json!({ "task": task, "urgency": "high" }), |_| {});
+    let kind = waiting.view().kind();
+    let shown = display(waiting.view(), waiting.root());
+    let mut of = BTreeSet::new();
+    for (at, field) in kind.fields().iter().enumerate() {
+        let mut part = waiting.record.disclose();
+        part.fields[at] = part.fields[at].withheld();
+        if display(&part.view(kind).unwrap(), waiting.root()) != shown {
+            of.insert(field.name);
+        }
+    }
+    // These two are never withheld (REC-8).
+    let known = DISPLAYED.into_iter().chain(["action_digest", "action_id"]);
+    assert_eq!(of, known.collect());
 }

@@ -245,6 +245,9 @@ pub(crate) struct DiscloseArgs {
     /// Withhold these fields and show all others; names with commas between them.
     #[arg(long, value_delimiter = ',')]
     pub(crate) withhold: Option<Vec<String>>,
+    /// Write the file although it still tells, in other places, what is withheld; they are named.
+    #[arg(long)]
+    pub(crate) although_shown: bool,
     /// File to write, which must not exist; standard output where it is left out.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Report, Run, Step, Verdict};
-use crate::codes::{Code, Fault};
+use crate::codes::{Code, Culprit, Fault};
 use crate::encoding::{Micros, from_hex_array};
 use crate::evidence::Evidence;
 use crate::hash::RecordRoot;
@@ -36,13 +36,13 @@ pub(super) fn supporting(run: &mut Run<'_, '_>, evidence: &Evidence, top: bool) 
         let outcome = other.steps(inner, false);
         let report = other.finish(outcome);
         let decisive = report.decisive();
-        let result = report.result;
+        let (result, index) = (report.result, report.facts.index);
         run.supporting.push(report);
         if let Some(finding) = decisive {
             match result {
                 // The supporting record's own fault is named, so that nothing masks it.
                 Verdict::Invalid => return Err(finding.fault.into()),
-                _ => run.doubt(11, finding.fault),
+                _ => doubt_once(run, of_record(finding.fault, index)),
             }
         }
     }
@@ -77,9 +77,35 @@ pub(super) fn supporting(run: &mut Run<'_, '_>, evidence: &Evidence, top: bool) 
         doubts
     };
     for fault in doubts {
-        run.doubt(11, fault);
+        doubt_once(run, fault);
     }
     Ok(())
+}
+
+/// Doubts a fault that is not among the doubts yet. What the trust file lacks, it lacks for every
+/// record, and is said once.
+fn doubt_once(run: &mut Run<'_, '_>, fault: Fault) {
+    let of_trust = matches!(fault.code, Code::NoTrust | Code::PeopleAbsent);
+    let said = |other: &Fault| if of_trust { other.code == fault.code } else { *other == fault };
+    if !run.doubts.iter().any(|finding| said(&finding.fault)) {
+        run.doubt(11, fault);
+    }
+}
+
+/// A supporting record's fault, with the index of that record where it names nothing else.
+fn of_record(fault: Fault, index: u64) -> Fault {
+    match fault.culprit {
+        Culprit::Whole => fault.code.at_index(index),
+        _ => fault,
+    }
+}
+
+/// Why nobody knows whether the person signed: what the approval's own report says of it.
+fn person_doubt(approval: &Report) -> Fault {
+    let causes = [Code::PersonUnchecked, Code::PeopleAbsent, Code::NoTrust];
+    let mut doubts = approval.doubts.iter().map(|finding| finding.fault);
+    let cause = doubts.find(|fault| causes.contains(&fault.code));
+    of_record(cause.unwrap_or(Code::PersonUnchecked.into()), approval.facts.index)
 }
 
 /// EVID-6: each of them is a record that this one rests on, and of its tenant.
@@ -245,7 +271,7 @@ impl Release<'_> {
                         return Err(Code::ApprovalSamePerson.into());
                     }
                 }
-                None => doubts.push(Code::PersonUnchecked.into()),
+                None => doubts.push(person_doubt(approval.report)),
             }
         }
         Ok(())

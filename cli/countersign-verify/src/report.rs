@@ -232,7 +232,9 @@ pub(crate) fn file_json(file: &FileReport) -> Value {
     });
     // A record that shows everything has nothing to say here.
     let withheld = withheld_json(report);
-    if !withheld.is_empty() && let Some(members) = told.as_object_mut() {
+    if !withheld.is_empty()
+        && let Some(members) = told.as_object_mut()
+    {
         members.insert("withheld".to_owned(), withheld.into());
     }
     told

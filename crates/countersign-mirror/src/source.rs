@@ -112,9 +112,12 @@ impl HttpSource {
                 return Err(Trouble::Final(why.to_owned()));
             }
             let body = Limited::new(response.into_body(), max).collect().await;
-            let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-                true => Trouble::Final(format!("it has more than the {max} bytes of such a file")),
-                false => Trouble::Passing(error.to_string()),
+            let body = body.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    Trouble::Final(format!("it has more than the {max} bytes of such a file"))
+                } else {
+                    Trouble::Passing(error.to_string())
+                }
             })?;
             Ok(body.to_bytes().to_vec())
         };

@@ -8,7 +8,7 @@ use countersign_core::disclose::unchecked_without;
 use countersign_core::encoding::{Micros, escaped, hex};
 use countersign_core::kinds::Kind;
 use countersign_core::pack::{
-    Asked, Complete, Counts, Gap, GateKey, PackFinding, PackReport, Weight, time_text,
+    Asked, Complete, Counts, Gap, GateKey, PackFinding, PackReport, Span, Weight, time_text,
 };
 use countersign_core::verify::Verdict;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::Output;
 
 /// Runs of indexes that a sentence lists; JSON has them all.
 const INDEXES_MAX: usize = 40;
-/// Silences that are printed for people; JSON has more.
+/// Silences, and streams, that are printed for people; JSON has more.
 const PRINTED_MAX: usize = 50;
 /// Findings of one code that are printed for people, before the rest of them is counted.
 const OF_A_CODE_MAX: u64 = 3;
@@ -25,9 +25,17 @@ const OF_A_CODE_MAX: u64 = 3;
 /// Prints plain sentences; the last line is the result.
 pub(crate) fn print_human(dir: &Path, report: &PackReport) {
     say!("{}", escaped(&dir.display().to_string()));
-    for sentence in report.statement(INDEXES_MAX) {
+    if let Some(sentence) = report.question() {
         say!("  {}", escaped(&sentence));
     }
+    let statement = report.statement(INDEXES_MAX);
+    for sentence in &statement {
+        say!("  {}", escaped(sentence));
+    }
+    if report.statement(usize::MAX) != statement {
+        say!("  Every index is listed by --output json.");
+    }
+    spans(report);
     for line in findings(report) {
         say!("  {line}");
     }
@@ -51,6 +59,18 @@ pub(crate) fn print_human(dir: &Path, report: &PackReport) {
         say!("  Limit: {}", escaped(&limit));
     }
     say!("RESULT {}{}", report.result.as_str(), reason(report));
+}
+
+/// Where each claimed stream begins and ends, so that this pack can be joined to another.
+fn spans(report: &PackReport) {
+    let valid = report.complete.iter().filter(|_| report.result != Verdict::Invalid);
+    let spans: &[Span] = valid.map(|complete| complete.spans.as_slice()).next().unwrap_or_default();
+    for span in spans.iter().take(PRINTED_MAX) {
+        say!("  {}", span.sentence());
+    }
+    if let Some(more @ 1..) = spans.len().checked_sub(PRINTED_MAX) {
+        say!("  {more} streams more, listed by --output json.");
+    }
 }
 
 /// What stands behind the result: the deciding finding's code and place, and the warnings' codes
@@ -246,10 +266,21 @@ fn complete(complete: &Complete) -> Value {
         "erased": complete.erased,
         "streams": complete.streams,
         "unbounded": complete.unbounded,
+        "spans": complete.spans.iter().map(span).collect::<Vec<_>>(),
         "gaps": complete.gaps.iter().map(gap).collect::<Vec<_>>(),
         "unseen": complete.unseen.iter().map(key).collect::<Vec<_>>(),
         "unclaimed": unclaimed.collect::<Vec<_>>(),
         "openings_unshown": complete.openings_unshown,
+        "streams_unshown": complete.streams_unshown,
+    })
+}
+
+fn span(span: &Span) -> Value {
+    json!({
+        "stream": span.stream.hex(), "records": span.records,
+        "first": span.first, "first_seq": span.first_seq, "prev": span.prev.hex(),
+        "last": span.last, "last_seq": span.last_seq, "last_root": span.last_root.hex(),
+        "interval_s": span.interval_s,
     })
 }
 

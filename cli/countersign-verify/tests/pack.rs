@@ -69,10 +69,15 @@ const REFUSAL: &str = "evidence/00000000000000000006.evidence";
 #[test]
 fn a_whole_pack_is_valid_and_says_what_it_proves() {
     let output = run(&vectors().join("pack"), TRUST);
-    assert_eq!(said(&output), (0, "RESULT VALID".to_owned()));
+    let last = "RESULT VALID with warning PACK_STREAM_UNSHOWN (1)".to_owned();
+    assert_eq!(said(&output), (0, last));
     let text = String::from_utf8(output.stdout).unwrap();
     for part in [
-        "these are exactly acme's records from gate keys prod-1 ",
+        "What was asked for: all records of acme.",
+        "These are exactly acme's records from gate keys prod-1 ",
+        ": 11 records. The first is seq 1 at index 5: the one before it has root ",
+        "; it promises not to be silent for longer than 60 seconds.",
+        "Warning, index 7, stream ",
         "as logged by head 19",
         "The refusals are exactly: 6, 16.",
         "Erased, by the tenant's own word, with proofs and place kept: 6.",
@@ -86,7 +91,12 @@ fn a_whole_pack_is_valid_and_says_what_it_proves() {
     assert!(output.stderr.is_empty(), "nobody watches, so nothing moves");
     assert_eq!(
         said(&run(&vectors().join("pack"), &[])),
-        (3, "RESULT INDETERMINATE NO_TRUST heads/00000000000000000019.note".to_owned())
+        (
+            3,
+            "RESULT INDETERMINATE NO_TRUST heads/00000000000000000019.note with warning \
+             PACK_STREAM_UNSHOWN (1)"
+                .to_owned()
+        )
     );
 }
 
@@ -293,10 +303,12 @@ fn warnings_are_printed_and_counted_in_the_last_line() {
     manifest.asked.query = Query::new(filters, None, None).unwrap();
     std::fs::write(path("manifest.json"), manifest.to_bytes()).unwrap();
     let output = run(dir.path(), TRUST);
-    let last = "RESULT VALID with warning PACK_MATCH_WITHHELD (1), GATE_PROMISE_WITHHELD (1)";
+    let last = "RESULT VALID with warning PACK_STREAM_UNSHOWN (1), PACK_MATCH_WITHHELD (1), \
+                GATE_PROMISE_WITHHELD (1)";
     assert_eq!(said(&output), (0, last.to_owned()));
     let text = String::from_utf8(output.stdout).unwrap();
     for part in [
+        "What was asked for: records of acme: actor infra-agent-7; outcome refuse.",
         "What was asked for matches at least: 16. Of 1 record more this can't be told",
         "Warning, index 6, stream ",
         "Warning, index 17, stream ",

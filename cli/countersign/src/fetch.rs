@@ -52,10 +52,11 @@ impl Fetch {
         let (client, trust, size) = (self.client.clone(), Arc::clone(&self.trust), self.size);
         self.reading.push_back(tokio::spawn(async move {
             let found = left.and_then(|path| leftover(&path, index, size, trust.as_ref().as_ref()));
-            match found {
-                Some(fetched) => Ok(fetched),
-                None => fetch(&client, index, size, trust.as_ref().as_ref()).await,
+            if let Some(fetched) = found {
+                return Ok(fetched);
             }
+            let record = RecordRef::Index(LeafIndex(index));
+            fetch(&client, record, size, trust.as_ref().as_ref()).await
         }));
     }
 
@@ -72,19 +73,23 @@ impl Fetch {
     }
 }
 
-async fn fetch(
+/// One record's evidence under the head of this size, verified.
+pub(crate) async fn fetch(
     client: &Client,
-    index: u64,
+    record: RecordRef,
     size: TreeSize,
     trust: Option<&Trust>,
 ) -> Result<Fetched, Failure> {
-    let query = EvidenceQuery::Record(RecordRef::Index(LeafIndex(index)));
+    let query = EvidenceQuery::Record(record);
     let items: Vec<EvidenceItem> = client.evidence_at(query, size, trust).await?;
     let mismatch = || Failure::from(ClientError::Answer(Code::AnswerMismatch.at_field("files")));
     let item = items.into_iter().next().ok_or_else(mismatch)?;
     let evidence =
         Evidence::parse(item.json.as_bytes()).map_err(|fault| ClientError::Answer(fault).into());
-    evidence.map(|evidence| Fetched { index, evidence, report: item.report })
+    evidence.map(|evidence| {
+        let index = evidence.receipt.index.0;
+        Fetched { index, evidence, report: item.report }
+    })
 }
 
 /// A file of an earlier try, where it is of this record, under this head and not wrong.

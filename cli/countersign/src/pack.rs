@@ -8,30 +8,31 @@ mod check;
 mod folder;
 mod plan;
 mod readme;
+mod reduce;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use countersign_client::{Client, ClientError};
 use countersign_core::cert::Certificate;
-use countersign_core::codes::{Code, Fault};
-use countersign_core::disclose::Selection;
+use countersign_core::codes::Code;
 use countersign_core::encoding::{Micros, escaped, from_hex_array};
 use countersign_core::entry::Entry;
-use countersign_core::evidence::Evidence;
 use countersign_core::hash::TreeSize;
 use countersign_core::kinds::{Kind, parse_ranges};
 use countersign_core::pack::{Contents, PackFile, PackReport};
 use countersign_core::query::Answer;
 use countersign_core::trust::Trust;
 use countersign_core::verify::{Verdict, verify};
+use countersign_proto::convert::RecordRef;
 
 use self::folder::Folder;
 use self::plan::Plan;
+use self::reduce::{reduced, telling};
 use crate::args::EvidencePackArgs;
 use crate::connect::connect;
 use crate::exit::{Exit, Failure};
-use crate::fetch::{Fetch, Fetched};
+use crate::fetch::{Fetch, Fetched, fetch};
 use crate::files::shown;
 use crate::gate_link::trust_of;
 use crate::progress::progress;
@@ -115,9 +116,9 @@ impl Packer<'_> {
             let file = PackFile::Head(head.size().0);
             folder.put(file, head.checkpoint().as_str().as_bytes())?;
         }
-        if let Some(from) = &plan.from {
-            let proof = self.client.consistency(from, &plan.head).await?;
-            let file = PackFile::Consistency(from.size().0, plan.head.size().0);
+        for old in plan.older() {
+            let proof = self.client.consistency(old, &plan.head).await?;
+            let file = PackFile::Consistency(old.size().0, plan.head.size().0);
             folder.put(file, proof.to_string().as_bytes())?;
         }
         let size = plan.head.size();
@@ -143,17 +144,21 @@ impl Packer<'_> {
     /// Every entry of the range; of those under the claimed keys, the evidence.
     async fn complete(&self, folder: &mut Folder, taking: &mut Taking<'_>) -> Result<(), Failure> {
         let plan = self.plan;
-        let mut reader = self.client.entries(plan.from.as_deref(), &plan.head).await?;
+        let mut reader = self.client.entries(plan.from.as_deref(), &plan.to).await?;
         let peaks: Vec<u8> = reader.start().peaks().iter().flatten().copied().collect();
         folder.put(PackFile::Peaks, &peaks)?;
         let mut writer = folder.begin(&PackFile::Entries.to_string())?;
-        let mut index = plan.from.as_ref().map_or(0, |head| head.size().0);
+        let mut index = plan.begin();
+        let mut begun = BTreeSet::new();
         while let Some(chunk) = reader.next().await? {
             for bytes in chunk {
                 writer.add(&bytes)?;
                 let entry = Entry::from_bytes(&bytes).map_err(ClientError::Answer)?;
                 let prefix = entry.stream.0.first_chunk::<12>();
                 if prefix.is_some_and(|prefix| plan.prefixes.contains(prefix)) {
+                    if begun.insert(entry.stream) {
+                        self.goes_on(folder, taking.packed, &entry).await?;
+                    }
                     self.ask(folder, taking, index).await?;
                 }
                 index += 1;
@@ -163,10 +168,29 @@ impl Packer<'_> {
         self.beside(folder, taking, u64::MAX).await
     }
 
+    /// The record that a stream goes on from where the range begins, so that none can be left out
+    /// there (PACK-25).
+    async fn goes_on(
+        &self,
+        folder: &mut Folder,
+        packed: &mut Packed,
+        first: &Entry,
+    ) -> Result<(), Failure> {
+        let Some(seq) = first.seq.checked_sub(1).filter(|_| self.plan.begin() > 0) else {
+            return Ok(());
+        };
+        let (record, size) = (RecordRef::StreamSeq(first.stream, seq), self.plan.head.size());
+        let fetched = fetch(self.client, record, size, self.trust.as_ref().as_ref()).await?;
+        if self.plan.beside.contains(&fetched.index) {
+            return Ok(());
+        }
+        self.take(folder, packed, fetched)
+    }
+
     /// What the ledger lists as the answer.
     async fn listed(&self, folder: &mut Folder, taking: &mut Taking<'_>) -> Result<(), Failure> {
         let plan = self.plan;
-        let mut pages = Pages::of(self.client, &plan.query, Some(plan.head.size()));
+        let mut pages = Pages::of(self.client, &plan.query, Some(plan.to.size()));
         while let Some(rows) = pages.next(PAGE).await? {
             for row in rows {
                 taking.beside.remove(&row.index.0);
@@ -234,9 +258,14 @@ impl Packer<'_> {
         };
         let beside = self.plan.beside.contains(&index);
         let answers = self.plan.query.ask(entry, view);
-        let asked = beside || answers != Answer::No;
+        // What stands in front of the range is there for what goes on from it.
+        let before = self.plan.claims.is_some() && index < self.plan.begin();
+        let asked = beside || (answers != Answer::No && !before);
         if self.plan.claims.is_some() && !asked {
-            evidence = reduced(evidence).map_err(ClientError::Answer)?;
+            let query = (!before).then_some(&self.plan.query);
+            let told = query.and_then(|query| telling(&evidence, query, entry, view));
+            packed.gathered.tell_by(told);
+            evidence = reduced(evidence, told).map_err(ClientError::Answer)?;
             report = verify(&evidence, self.trust.as_ref().as_ref());
         } else if !self.args.minimal {
             let digest = view.get("policy").and_then(|policy| policy.get("digest"));
@@ -320,6 +349,9 @@ struct Taking<'t> {
 fn tell(args: &EvidencePackArgs, packed: &Packed, checked: &Checked) {
     let out = shown(&args.out);
     println!("{out}  manifest.json SHA-256 {}", checked.manifest);
+    if let Some(line) = checked.report.question() {
+        eprintln!("countersign: {}", escaped(&line));
+    }
     for line in checked.report.statement(20) {
         eprintln!("countersign: {}", escaped(&line));
     }
@@ -348,32 +380,6 @@ fn tell(args: &EvidencePackArgs, packed: &Packed, checked: &Checked) {
         packed.records,
         checked.report.result.as_str()
     );
-}
-
-/// A record that was not asked for, with what it rests on: what never is withheld, and what the order
-/// of an action's records is checked by. What people signed stays whole, since a signature over what
-/// nobody sees proves nothing.
-fn reduced(mut evidence: Evidence) -> Result<Evidence, Fault> {
-    let supporting = std::mem::take(&mut evidence.supporting);
-    let shown = |evidence: &Evidence, name: &str, kind: Kind| {
-        evidence.record.view(kind).is_ok_and(|view| view.get(name).is_some())
-    };
-    let entry = Entry::from_bytes(&evidence.entry)?;
-    let kept: &[&str] = match entry.kind {
-        Kind::Policy | Kind::Grant | Kind::Approval | Kind::Erasure => {
-            return Ok(Evidence { supporting, ..evidence });
-        }
-        Kind::Verdict => &["approvals", "permit", "requires"],
-        Kind::Outcome => &["action_digest", "match"],
-        Kind::Notice => &["about", "detail"],
-        _ => &[],
-    };
-    let kept: Vec<&str> =
-        kept.iter().copied().filter(|name| shown(&evidence, name, entry.kind)).collect();
-    let mut less = evidence.withhold(&Selection::Keep(&kept))?;
-    // They have none of their own (EVID-6), so this goes one level deep.
-    less.supporting = supporting.into_iter().map(reduced).collect::<Result<_, _>>()?;
-    Ok(less)
 }
 
 /// The ranges of an erasure's record; one that is not as it must be names none.

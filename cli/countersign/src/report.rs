@@ -17,7 +17,7 @@ use countersign_core::pack::{PackFinding, PackReport};
 use countersign_core::verify::Verdict;
 
 pub(crate) use self::annex::commands;
-pub(crate) use self::first::asked;
+pub(crate) use self::first::{asked, telling};
 pub(crate) use self::gather::Gathered;
 #[cfg(test)]
 use self::gather::ROWS_MAX;

@@ -26,6 +26,8 @@ use tempfile::TempDir;
 mod finding;
 #[path = "evidence_work/memory.rs"]
 mod memory;
+#[path = "evidence_work/whole.rs"]
+mod whole;
 
 const EXAMPLE: &str = include_str!("../examples/infrastructure-agent.jsonl");
 /// The policy version that its verdicts are under.

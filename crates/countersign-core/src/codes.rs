@@ -259,6 +259,9 @@ registry! {
     PackSeqGap "PACK_SEQ_GAP" "A stream's sequence number is skipped: a record is missing." "The record was dropped or hidden; ask the gate and the ledger for it.";
     PackSeqRepeated "PACK_SEQ_REPEATED" "A stream goes back to a sequence number that it had: a record stands twice, out of order, or beside another one of its number." "The ledger duplicated, reordered or forked the stream: keep the pack as proof, and alarm the tenant.";
     PackPrev "PACK_PREV" "A record does not name the record before it in its stream." "The stream was forked or a record replaced: keep the pack as proof, and alarm the tenant.";
+    PackBeginningUnshown "PACK_BEGINNING_UNSHOWN" "The record before a stream's first one in the range is not in the pack, so nothing shows that none was left out where the range begins." "Ask for the pack with the last record of each of its streams before the range, or for one from the log's beginning.";
+    PackStreamUnopened "PACK_STREAM_UNOPENED" "A stream has a record, and no record of the ledger opens the stream before it." "The ledger hid whose stream it is: keep the pack as proof, and alarm the tenant.";
+    PackStreamUnshown "PACK_STREAM_UNSHOWN" "A stream has records in the range, or was opened there, and the pack does not show whose it is." "It may be another tenant's. If nobody else uses the log, a key of your own is not claimed: ask the ledger's operator whose it is.";
     PackClaims "PACK_CLAIMS" "The pack claims a range or keys without the files that prove it, or has those files without a claim." "Ask for the pack again, as a complete one.";
     PackEntriesLength "PACK_ENTRIES_LENGTH" "The entries are not as many as lie between the two heads." "Ask for the pack again, with every entry of the range.";
     PackPeaksRoot "PACK_PEAKS_ROOT" "The peaks do not lead to the root of the head that the range begins at." "Ask for the pack again; these peaks are another tree's.";

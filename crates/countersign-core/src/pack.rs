@@ -11,6 +11,7 @@ mod erasures;
 mod heads;
 mod listing;
 mod manifest;
+mod openings;
 mod path;
 mod range;
 mod records;
@@ -26,4 +27,5 @@ pub use manifest::{
 };
 pub use path::PackFile;
 pub use report::{Complete, Counts, FINDINGS_MAX, Gap, PackFinding, PackReport, Place, Weight};
+pub use streams::Span;
 pub use words::time_text;

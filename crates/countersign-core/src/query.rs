@@ -117,7 +117,7 @@ impl Field {
 
     /// The record's field that its values come from; `None` where this kind has none, and for
     /// [`Field::Kind`], which the entry tells as well.
-    fn source(self, kind: Kind) -> Option<&'static str> {
+    pub fn source(self, kind: Kind) -> Option<&'static str> {
         let attempt = matches!(kind, Kind::Intent | Kind::Verdict);
         let verdict = kind == Kind::Verdict;
         match self {

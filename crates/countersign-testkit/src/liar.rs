@@ -222,7 +222,13 @@ impl Liar {
             let stream = row.entry.stream;
             let own = stream == StreamId::LEDGER && is_about(&row.evidence, tenant);
             let is_claimed = claimed.iter().any(|prefix| stream.0.starts_with(prefix));
-            if own || (index >= from && is_claimed) {
+            // What the stream goes on from, as far as there is any.
+            let is_last = || {
+                let before = (0..from).zip(&self.rows);
+                let last = before.filter(|(_, row)| row.entry.stream == stream).last();
+                last.is_some_and(|(last, _)| last == index)
+            };
+            if own || (is_claimed && (index >= from || is_last())) {
                 let bytes = self.evidence(index, size).to_bytes();
                 folder.put(PackFile::Evidence(index), bytes);
             }

@@ -217,8 +217,8 @@ pub(crate) struct EvidencePackArgs {
     /// the log's beginning where it is left out.
     #[arg(long, requires = "complete")]
     pub(crate) from_head: Option<String>,
-    /// The head that everything is proven under: a kept head, or the size of one. The newest where
-    /// it is left out.
+    /// The head up to which the log is asked: a kept head, or the size of one. The newest where it is
+    /// left out. Everything is proven under it, or under that of a later erasure.
     #[arg(long)]
     pub(crate) to_head: Option<String>,
     /// Leave out policies and single certificates, which evidence files carry or name anyway.

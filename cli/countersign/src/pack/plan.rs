@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_client::{Client, ClientError, VerifiedHead};
+use countersign_core::codes::Code;
 use countersign_core::encoding::{Micros, from_hex_array, hex};
 use countersign_core::hash::TreeSize;
 use countersign_core::kinds::Kind;
@@ -29,6 +30,8 @@ pub(super) struct Plan {
     pub(super) query: Query,
     /// Everything is proven under it.
     pub(super) head: Arc<VerifiedHead>,
+    /// Up to where the log is asked: the same, but for records that were erased since.
+    pub(super) to: Arc<VerifiedHead>,
     /// Where a complete pack begins, where that is not the log's beginning.
     pub(super) from: Option<Arc<VerifiedHead>>,
     pub(super) claims: Option<Claims>,
@@ -48,17 +51,16 @@ pub(super) async fn make(
     query: Query,
     (folder, question): (&Folder, &str),
 ) -> Result<Plan, Failure> {
-    let head = match (&args.to_head, folder.head()) {
+    let to = match (&args.to_head, folder.head()) {
         (Some(named), _) => head_of(client, named).await?,
         (None, Some(size)) => client.head_at(size).await?,
         (None, None) => client.head().await?,
     };
-    folder.remember(question, head.size())?;
     let from = match &args.from_head {
         Some(named) if size_of(named) != Some(TreeSize(0)) => Some(head_of(client, named).await?),
         _ => None,
     };
-    if from.as_ref().is_some_and(|from| from.size() >= head.size()) {
+    if from.as_ref().is_some_and(|from| from.size() >= to.size()) {
         return Err(Failure::usage(
             "the head to begin at is not before the head to end at. Give --from-head an older one.",
         ));
@@ -68,7 +70,8 @@ pub(super) async fn make(
         tenant,
         origin,
         query,
-        head,
+        head: Arc::clone(&to),
+        to,
         from,
         claims: None,
         prefixes: BTreeSet::new(),
@@ -76,6 +79,7 @@ pub(super) async fn make(
         erased: Vec::new(),
     };
     plan.erasures(client).await?;
+    folder.remember(question, plan.head.size())?;
     if args.complete {
         plan.claim(client).await?;
     }
@@ -129,13 +133,29 @@ async fn head_of(client: &Client, named: &str) -> Result<Arc<VerifiedHead>, Fail
     )))
 }
 
+/// The head that was committed with the record at this index; where that one's commit was larger,
+/// the newest. So the same question gives the same bytes until something more is erased.
+async fn head_behind(client: &Client, index: u64) -> Result<Arc<VerifiedHead>, Failure> {
+    match client.head_at(TreeSize(index.saturating_add(1))).await {
+        Err(ClientError::Refused(refusal)) if refusal.code == Code::SizeUnknown => {
+            Ok(client.head().await?)
+        }
+        head => Ok(head?),
+    }
+}
+
 impl Plan {
-    /// The ledger's lines for one kind, as of the pack's head.
-    async fn rows(&self, client: &Client, kind: Kind) -> Result<Vec<Row>, Failure> {
+    /// The ledger's lines for one kind, as of this size.
+    async fn rows(
+        &self,
+        client: &Client,
+        kind: Kind,
+        size: Option<TreeSize>,
+    ) -> Result<Vec<Row>, Failure> {
         let filter = Filter::new(Field::Kind, kind.as_str());
         let query = filter.and_then(|filter| Query::new(vec![filter], None, None));
         let query = query.map_err(|fault| Failure::internal(fault.to_string()))?;
-        let mut pages = Pages::of(client, &query, Some(self.head.size()));
+        let mut pages = Pages::of(client, &query, size);
         let mut rows = Vec::new();
         while let Some(page) = pages.next(PAGE).await? {
             rows.extend(page);
@@ -143,11 +163,22 @@ impl Plan {
         Ok(rows)
     }
 
-    /// Erasures go with every pack: what is erased must show as erased, and never as missing.
+    /// Erasures go with every pack: what is erased must show as erased, and never as missing. One
+    /// that came behind the range is proven under a later head, which then is the pack's.
     async fn erasures(&mut self, client: &Client) -> Result<(), Failure> {
-        for row in self.rows(client, Kind::Erasure).await? {
-            self.erased.extend(ranges(&row.about));
-            self.beside.insert(row.index.0);
+        let rows = self.rows(client, Kind::Erasure, None).await?;
+        let asked = self.to.size();
+        let late = |row: &&Row| {
+            row.index.0 >= asked.0 && ranges(&row.about).iter().any(|(from, _)| *from < asked.0)
+        };
+        if let Some(last) = rows.iter().filter(late).map(|row| row.index.0).max() {
+            self.head = head_behind(client, last).await?;
+        }
+        for row in rows {
+            if row.index.0 < self.head.size().0 {
+                self.erased.extend(ranges(&row.about));
+                self.beside.insert(row.index.0);
+            }
         }
         Ok(())
     }
@@ -163,7 +194,8 @@ impl Plan {
             .collect();
         let mut keys: BTreeSet<GateKey> = BTreeSet::new();
         let mut beside = BTreeSet::new();
-        for row in self.rows(client, Kind::Stream).await? {
+        let to = self.to.size();
+        for row in self.rows(client, Kind::Stream, Some(to)).await? {
             beside.insert(row.index.0);
             let query = EvidenceQuery::Record(RecordRef::Index(row.index));
             let items = client.evidence_at(query, self.head.size(), None).await?;
@@ -183,8 +215,7 @@ impl Plan {
             return Err(Failure::invalid(format!(
                 "no gate of {} that was asked for had a stream in the log's first {} records, so \
                  that nothing can be claimed of it. Leave --complete out, or name another --gate.",
-                self.tenant,
-                self.head.size().0
+                self.tenant, to.0
             )));
         }
         for key in &keys {
@@ -192,22 +223,33 @@ impl Plan {
             let stream = stream.map_err(ClientError::Answer)?;
             self.prefixes.extend(stream.0.first_chunk::<12>());
         }
-        let from = self.from.as_ref().map_or(0, |head| head.size().0);
+        let from = self.begin();
         // Rules that were in force when the range began were activated before it.
-        for row in self.rows(client, Kind::Policy).await? {
+        for row in self.rows(client, Kind::Policy, Some(to)).await? {
             if row.index.0 < from {
                 beside.insert(row.index.0);
             }
         }
         self.beside.extend(beside);
         let keys = keys.into_iter().collect();
-        self.claims = Some(Claims { keys, from: TreeSize(from), to: self.head.size() });
+        self.claims = Some(Claims { keys, from: TreeSize(from), to });
         Ok(())
+    }
+
+    /// The first index of a complete pack's range.
+    pub(super) fn begin(&self) -> u64 {
+        self.from.as_ref().map_or(0, |head| head.size().0)
     }
 
     /// The heads of the pack, the older first.
     pub(super) fn heads(&self) -> impl Iterator<Item = &Arc<VerifiedHead>> {
-        self.from.iter().chain(std::iter::once(&self.head))
+        self.older().chain(std::iter::once(&self.head))
+    }
+
+    /// Those that are joined to the pack's head.
+    pub(super) fn older(&self) -> impl Iterator<Item = &Arc<VerifiedHead>> {
+        let to = std::iter::once(&self.to).filter(|to| to.size() < self.head.size());
+        self.from.iter().chain(to)
     }
 
     /// What the manifest says over these files.
@@ -242,7 +284,7 @@ impl Plan {
             to: self.query.to(),
             head: head(&self.head),
             heads,
-            links: self.from.iter().map(|from| (from.size().0, self.head.size().0)).collect(),
+            links: self.older().map(|old| (old.size().0, self.head.size().0)).collect(),
             claim: self.claims.as_ref().map(|claims| Claim {
                 keys: claims
                     .keys

@@ -3,7 +3,7 @@
 use countersign_core::encoding::escaped;
 use countersign_core::pack::{Listing, PackFile};
 
-use crate::report::{Subject, asked, commands};
+use crate::report::{Subject, asked, commands, telling};
 
 /// Columns that a line has at most.
 const COLUMNS: usize = 78;
@@ -17,6 +17,10 @@ pub(super) fn text(subject: &Subject<'_>, files: &Listing) -> String {
     };
     paragraph(&format!("EVIDENCE OF {} IN THE LOG {}", subject.tenant, subject.origin));
     paragraph(&asked(subject));
+    let told = telling(subject.gathered);
+    if !told.is_empty() {
+        paragraph(&format!("Records that were not asked for are there in a reduced form.{told}"));
+    }
     paragraph(&format!(
         "Everything is proven under the log's head of {} records. report.html says what it comes to: \
          the first page for a reader who is no engineer, the annex for one who checks.",

@@ -306,9 +306,10 @@ fn custody(page: &mut Page, subject: &Subject<'_>) {
         |time| format!("{} ({})", human(time), time.format()),
     );
     page.paragraph(&format!(
-        "Made by {} from the log {} at its head of {}, signed at {time}. Nothing in this pack depends \
-         on when or by whom it was made: asked again at the same head, the same log gives the same \
-         bytes. So the pack is identified by the SHA-256 of its manifest.json, which holds that of \
+        "Made by {} from the log {} at its head of {}, signed at {time}. What checking found, here, \
+         rests on the trust file of whoever made it; nothing else in this pack depends on when or by \
+         whom it was made: asked again at the same head under the same trust file, the same log gives \
+         the same bytes. So the pack is identified by the SHA-256 of its manifest.json, which holds that of \
          every other file. Note it where the pack changes hands:",
         concat!("countersign ", env!("CARGO_PKG_VERSION")),
         subject.origin,

@@ -179,8 +179,9 @@ fn decisions(page: &mut Page, all: &Gathered) {
     let rows: Vec<Vec<Cell>> = all.foremost.iter().map(decision).collect();
     let columns = ["When", "Asked by", "What and where", "Verdict, and why", "Index"];
     page.brief(&columns, &rows);
-    let (shown, verdicts) = (rows.len() as u64, all.kinds.of("verdict"));
-    if verdicts <= shown {
+    let shown: u64 = all.foremost.iter().map(|item| item.alike).sum();
+    let verdicts = all.kinds.of("verdict");
+    if verdicts <= rows.len() as u64 {
         return;
     }
     let listed = all.items.iter().filter(|item| item.row.kind == Kind::Verdict).count() as u64;
@@ -195,8 +196,9 @@ fn decisions(page: &mut Page, all: &Gathered) {
         )
     };
     page.paragraph(&format!(
-        "These are {shown} of {} that were asked for, refusals first, then what was held for \
-         people, then what people released. {rest}",
+        "These are {} of {} that were asked for, those that say the same in one row; refusals first, \
+         then what was held for people, then what people released. {rest}",
+        grouped(shown),
         count(verdicts, "verdict", "verdicts")
     ));
 }
@@ -211,11 +213,17 @@ fn decision(item: &Item) -> Vec<Cell> {
     let hidden = || item.hidden("reasons").map(|why| format!("reasons {why}"));
     let why = first.map(|first| first + &more).or_else(hidden);
     let why = why.map_or_else(String::new, |why| format!(" {why}"));
+    let alike = match item.alike {
+        1 => String::new(),
+        alike => {
+            format!(" {} alike, the last at index {}.", grouped(alike), item.last_alike)
+        }
+    };
     vec![
         Cell::Time(row.logged_at),
         Cell::Text(item.said("actor", &row.actor)),
         Cell::Text(item.deed()),
-        Cell::Told(row.outcome.clone(), format!("by {}.{why}", policy(item))),
+        Cell::Told(row.outcome.clone(), format!("by {}.{why}{alike}", policy(item))),
         Cell::Index(row.index.0),
     ]
 }
@@ -296,6 +304,19 @@ pub(super) fn told(name: &str, person: &Person) -> String {
     format!("{name} ({}{roles}; {})", person.role, signed.join(", "))
 }
 
+/// What records show only to tell that they were not asked for, as a sentence behind another.
+pub(crate) fn telling(all: &Gathered) -> String {
+    let names: Vec<&str> = all.telling.iter().copied().collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(
+        " So that it can be told that they were not asked for, each shows one field that says so: \
+         {}. Withhold the pack from whoever must not see that.",
+        names.join(", ")
+    )
+}
+
 fn found(subject: &Subject<'_>) -> Vec<String> {
     let all = subject.gathered;
     let mut lines = vec![format!(
@@ -318,8 +339,9 @@ fn found(subject: &Subject<'_>) -> Vec<String> {
         lines.push(format!(
             "{} outside the question are there in a reduced form, so that it can be counted that \
              nothing is missing, and are listed nowhere else in this report. What people signed is \
-             there whole, with the reasons that they gave.",
-            count(all.reduced, "record", "records")
+             there whole, with the reasons that they gave.{}",
+            count(all.reduced, "record", "records"),
+            telling(all)
         ));
     }
     if all.late > 0 {

@@ -1,7 +1,7 @@
 //! What a report is made of: verified records, taken in one by one, with counts of all and the
 //! first of them in full. Memory stays bounded however many come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::cert::Certificate;
 use countersign_core::encoding::{Micros, from_hex_array, hex};
@@ -21,7 +21,7 @@ use crate::query::words::notice_in_full;
 pub(crate) const ROWS_MAX: usize = 1000;
 /// Different values that are counted apart; the rest are counted together.
 const VALUES_MAX: usize = 200;
-/// Verdicts that the first page shows.
+/// Verdicts that the first page shows, those that are alike as one.
 pub(super) const DECISIONS: usize = 5;
 
 /// Counts by value, bounded.
@@ -97,6 +97,10 @@ pub(super) struct Item {
     /// What a notice says beyond its row.
     pub(super) words: Option<String>,
     pub(super) result: Verdict,
+    /// Verdicts that say the same of the same, this one counted: the first page tells of them once.
+    pub(super) alike: u64,
+    /// The index of the last of these.
+    pub(super) last_alike: u64,
 }
 
 impl Item {
@@ -114,7 +118,27 @@ impl Item {
             reasons: reasons.filter_map(reason).collect(),
             words: notice_in_full(view),
             result: report.result,
+            alike: 1,
+            last_alike: *index,
         })
+    }
+
+    /// Whether the first page would say the same of another verdict, but for when and where.
+    fn is_like(&self, other: &Self) -> bool {
+        let (one, two) = (&self.row, &other.row);
+        let said: [fn(&Row) -> &String; 7] = [
+            |row| &row.outcome,
+            |row| &row.actor,
+            |row| &row.action,
+            |row| &row.resource,
+            |row| &row.environment,
+            |row| &row.policy_id,
+            |row| &row.policy_version,
+        ];
+        self.rank() == other.rank()
+            && said.iter().all(|value| value(one) == value(two))
+            && self.reasons == other.reasons
+            && self.withheld == other.withheld
     }
 
     /// A value that may be missing, and why it is.
@@ -190,6 +214,8 @@ pub(crate) struct Gathered {
     pub(super) records: u64,
     pub(super) erased: u64,
     pub(super) reduced: u64,
+    /// Fields that records show only to tell that they were not asked for.
+    pub(super) telling: BTreeSet<&'static str>,
     pub(super) late: u64,
     pub(super) shadow: u64,
     /// The verdicts that ask most to be looked at, of all that were asked for, in that order.
@@ -249,7 +275,7 @@ impl Gathered {
         }
         let Some(item) = Item::of(report, erased) else { return };
         self.seal(&item, report);
-        self.follow(&item, report);
+        self.follow(&item, report, asked);
         if asked {
             self.count(&item);
             self.put_foremost(&item);
@@ -268,6 +294,11 @@ impl Gathered {
         self.items.push(item);
     }
 
+    /// Notes a field that a reduced record shows to tell that it was not asked for.
+    pub(crate) fn tell_by(&mut self, field: Option<&'static str>) {
+        self.telling.extend(field);
+    }
+
     /// Who sealed it.
     fn seal(&mut self, item: &Item, report: &Report) {
         let row = &item.row;
@@ -278,13 +309,14 @@ impl Gathered {
         }
     }
 
-    /// Follows approvals until something says what became of them: a report, or the refusal that
-    /// voids them. Both come later in the log, and name the approval by its root.
-    fn follow(&mut self, item: &Item, report: &Report) {
+    /// Follows approvals that were asked for until something says what became of them: a report, or
+    /// the refusal that voids them. Both come later in the log, asked for or not, and name the
+    /// approval by its root.
+    fn follow(&mut self, item: &Item, report: &Report, asked: bool) {
         let row = &item.row;
         let told_of = match (row.kind, row.outcome.as_str()) {
             (Kind::Verdict, "approve") if row.mode != "shadow" => {
-                if let Some(root) = report.facts.root {
+                if let Some(root) = report.facts.root.filter(|_| asked) {
                     self.open.insert(root.0, row.index.0);
                 }
                 return;
@@ -343,6 +375,11 @@ impl Gathered {
 
     fn put_foremost(&mut self, item: &Item) {
         if item.row.kind != Kind::Verdict {
+            return;
+        }
+        if let Some(known) = self.foremost.iter_mut().find(|known| known.is_like(item)) {
+            known.alike += 1;
+            known.last_alike = item.row.index.0;
             return;
         }
         let at = self.foremost.partition_point(|known| known.rank() <= item.rank());

@@ -190,6 +190,7 @@ fn a_counsel_reads_what_was_asked_decided_found_and_not_proven() {
         "Keys that are not listed.",
         "Sessions: what each did, in order, and an auditor\u{2019}s four questions",
         "The proof of one record, drawn",
+        "What checking found, here, rests on the trust file of whoever made it;",
         "How to verify it again, in three commands",
         "countersign-verify pack . --trust ../trust.toml",
         "What the words mean",

@@ -81,7 +81,7 @@ impl<'t> PackCheck<'t> {
             heads: Heads::new(&manifest),
             range: manifest.claims.as_ref().map(|claims| Range::new(claims, &manifest.origin)),
             records: Records::new(manifest.asked.clone()),
-            streams: Streams::default(),
+            streams: Streams::new(manifest.claims.as_ref().map(|claims| claims.from.0)),
             done: 0,
             manifest,
         };
@@ -280,11 +280,14 @@ impl<'t> PackCheck<'t> {
     fn standing(&self, index: u64, report: &Report) -> Option<Standing> {
         let Some(range) = &self.range else { return Some(Standing::Asked) };
         let Some(entry) = &report.facts.entry else { return Some(Standing::Beside) };
-        if range.claims(entry.stream) && range.holds(index) {
+        let claims = range.claims(entry.stream);
+        if claims && range.holds(index) {
             return Some(Standing::Claimed);
         }
-        let beside =
-            entry.stream == StreamId::LEDGER || matches!(entry.kind, Kind::Policy | Kind::Grant);
+        // In front of the range stands what a claimed stream goes on from (PACK-25).
+        let beside = entry.stream == StreamId::LEDGER
+            || (claims && range.is_after(index))
+            || matches!(entry.kind, Kind::Policy | Kind::Grant);
         beside.then_some(Standing::Beside)
     }
 
@@ -315,6 +318,9 @@ impl<'t> PackCheck<'t> {
             self.said.doubt(Code::PackEmpty, Place::default());
         }
         let ended = self.records.end(&mut self.said);
+        if let Some(range) = &mut self.range {
+            range.beginnings(&self.records.openings);
+        }
         let complete = self.complete(ended);
         let held = |digest: &[u8; 32]| self.manifest.files.contains(&PackFile::Policy(*digest));
         let absent = self.records.policies().iter().filter(|digest| !held(digest));
@@ -361,7 +367,7 @@ impl<'t> PackCheck<'t> {
         // Without a clock the newest entry says how late it was at least.
         let now = head_seconds
             .map_or(last, |seconds| last.max(Micros(seconds.saturating_mul(1_000_000))));
-        let (streams, unbounded) = self.streams.end(now, &mut self.said);
+        let spans = self.streams.end(now, &mut self.said);
         let records = &mut self.records;
         let claimed = |(gate, key): &(String, [u8; 32])| {
             claims.keys.iter().any(|known| known.gate == *gate && known.key == *key)
@@ -377,11 +383,13 @@ impl<'t> PackCheck<'t> {
             untold: ended.untold,
             erased: ended.erased.into_iter().filter(|index| range.holds(*index)).collect(),
             unseen,
-            streams,
-            unbounded,
+            streams: spans.len() as u64,
+            unbounded: spans.iter().filter(|span| span.interval_s.is_none()).count() as u64,
+            spans,
             gaps: std::mem::take(&mut self.streams.gaps),
             unclaimed: opened.into_iter().filter(|key| !claimed(key)).collect(),
-            openings_unshown: range.openings_unshown,
+            openings_unshown: range.openings_unshown(),
+            streams_unshown: range.streams_unshown,
             claims,
         })
     }

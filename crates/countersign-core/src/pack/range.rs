@@ -2,10 +2,12 @@
 //! times never decrease, no stream skips or repeats a number, and each that is of a claimed key has
 //! its evidence.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
+use super::openings::{Beginnings, Opened, Seen};
 use super::report::{Findings, Place};
 use super::{Claims, GateKey};
 use crate::codes::Code;
@@ -37,8 +39,8 @@ pub(super) struct Range {
     tree: Option<CompactRange>,
     at: u64,
     last_time: Micros,
-    /// The newest sequence number of every stream in the log.
-    seqs: HashMap<StreamId, u64>,
+    /// Every stream that has an entry here, whoever writes it.
+    streams: HashMap<StreamId, Seen>,
     hasher: Sha256,
     expected: VecDeque<Expected>,
     ended: bool,
@@ -46,8 +48,10 @@ pub(super) struct Range {
     odd: bool,
     /// What follows from the entries. It counts once they are known to be the log's.
     pub(super) findings: Findings,
-    /// Stream openings that the pack has no evidence of.
-    pub(super) openings_unshown: u64,
+    /// Where the ledger's records about streams stand that the pack has no evidence of.
+    openings_unshown: Vec<u64>,
+    /// Streams with entries here of which nothing shows whose they are.
+    pub(super) streams_unshown: u64,
 }
 
 impl Range {
@@ -59,20 +63,26 @@ impl Range {
             tree: None,
             at: claims.from.0,
             last_time: Micros(0),
-            seqs: HashMap::new(),
+            streams: HashMap::new(),
             hasher: Sha256::new(),
             expected: VecDeque::new(),
             ended: false,
             odd: false,
             findings: Findings::default(),
             seen: BTreeSet::new(),
-            openings_unshown: 0,
+            openings_unshown: Vec::new(),
+            streams_unshown: 0,
         }
     }
 
     /// Whether an index lies in the range.
     pub(super) fn holds(&self, index: u64) -> bool {
         (self.from..self.to).contains(&index)
+    }
+
+    /// Whether the range begins behind an index.
+    pub(super) fn is_after(&self, index: u64) -> bool {
+        index < self.from
     }
 
     /// Whether a stream is one of the claimed keys', whatever its instance.
@@ -166,7 +176,34 @@ impl Range {
         self.ended = true;
         self.findings = Findings::default();
         self.expected.clear();
+        self.streams.clear();
+        self.openings_unshown.clear();
         self.last_time = Micros(0);
+    }
+
+    /// PACK-23 and PACK-31: every stream begins where it was opened. Called once, when all evidence
+    /// was read, with the openings that it shows.
+    pub(super) fn beginnings(&mut self, opened: &Opened) {
+        // Nothing follows from entries that were not read.
+        if self.streams.is_empty() {
+            return;
+        }
+        let untold = opened.untold.iter().filter(|at| (self.from..self.to).contains(*at));
+        self.openings_unshown.extend(untold);
+        self.openings_unshown.sort_unstable();
+        let beginnings = Beginnings {
+            from: self.from,
+            seen: &self.streams,
+            unshown: &self.openings_unshown,
+            shown: &opened.streams,
+            prefixes: &self.prefixes,
+        };
+        self.streams_unshown = beginnings.judge(&mut self.findings);
+    }
+
+    /// The ledger's records about streams in the range that the pack doesn't show.
+    pub(super) fn openings_unshown(&self) -> u64 {
+        self.openings_unshown.len() as u64
     }
 
     fn entry(&mut self, bytes: &[u8; ENTRY_BYTES], shown: bool) {
@@ -198,19 +235,27 @@ impl Range {
             if !shown {
                 self.findings.fault(Code::PackRecordWithheld.at_index(index), place);
             }
-        } else if entry.kind == Kind::Stream && !shown {
-            self.openings_unshown += 1;
+        } else if entry.kind == Kind::Stream && entry.stream == StreamId::LEDGER && !shown {
+            self.openings_unshown.push(index);
         }
     }
 
-    /// PACK-23: in every stream of the log, claimed or not, one number follows the other.
+    /// PACK-23: in every stream of the log, claimed or not, one number follows the other. Whether
+    /// the first one fits is known when all evidence was read.
     fn number(&mut self, entry: &Entry, index: u64, place: &Place) {
-        let before = self.seqs.insert(entry.stream, entry.seq);
-        let next = match before {
-            Some(before) => before.saturating_add(1),
-            None if self.from == 0 => 0,
-            // The range begins in the middle of the stream.
-            None => entry.seq,
+        let new = Seen { first: index, first_seq: entry.seq, last_seq: entry.seq };
+        let next = match self.streams.entry(entry.stream) {
+            Slot::Occupied(mut seen) => {
+                let before = std::mem::replace(&mut seen.get_mut().last_seq, entry.seq);
+                before.saturating_add(1)
+            }
+            Slot::Vacant(slot) => {
+                slot.insert(new);
+                if self.from > 0 {
+                    return;
+                }
+                0
+            }
         };
         let code = match entry.seq.cmp(&next) {
             std::cmp::Ordering::Equal => return,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::erasures::Erasures;
+use super::openings::Opened;
 use super::report::{Counts, Findings, PackFinding, Place, Weight};
 use super::shelf::{self, Shelf, Subject};
 use super::{Asked, GateKey, PackFile};
@@ -66,6 +67,8 @@ pub(super) struct Records {
     pub(super) matching: Vec<u64>,
     /// Gates of the tenant, and the keys that they opened streams with.
     pub(super) opened: BTreeSet<(String, [u8; 32])>,
+    /// The openings of streams that the pack shows.
+    pub(super) openings: Opened,
     pub(super) not_checked: BTreeMap<String, u64>,
 }
 
@@ -100,6 +103,7 @@ impl Records {
             diverged: Vec::new(),
             matching: Vec::new(),
             opened: BTreeSet::new(),
+            openings: Opened::default(),
             not_checked: BTreeMap::new(),
         }
     }
@@ -274,6 +278,7 @@ impl Records {
                 let key = view.str("gate_key").and_then(from_hex_array::<32>);
                 let gate = view.str("subject_gate").map(str::to_owned);
                 self.opened.extend(gate.zip(key));
+                self.openings.take(index, view);
             }
             // PACK-29: only a person of the tenant's own, whose signature verified, erases.
             Kind::Erasure

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::words::{indexes, kinds, some, time_text};
-use super::{Asked, Claims, GateKey, PackFile};
+use super::words::{filters, indexes, kinds, some, time_text};
+use super::{Asked, Claims, GateKey, PackFile, Span};
 use crate::codes::{Code, Fault};
 use crate::encoding::{Micros, hex};
 use crate::hash::TreeSize;
@@ -196,6 +196,8 @@ pub struct Complete {
     pub streams: u64,
     /// Of these, the ones whose tail no heartbeat bounds: none promised an interval.
     pub unbounded: u64,
+    /// The same streams, where each begins and ends in the range.
+    pub spans: Vec<Span>,
     /// Silences between two records, longer than promised.
     pub gaps: Vec<Gap>,
     /// Gates of the tenant whose keys are not claimed, as the stream records in the pack name them.
@@ -203,8 +205,11 @@ pub struct Complete {
     /// Claimed keys without a record in the range, of which the pack shows no opened stream: of
     /// these the claim says nothing.
     pub unseen: Vec<GateKey>,
-    /// Stream openings in the range that the pack doesn't show: any tenant's.
+    /// The ledger's records about streams in the range that the pack doesn't show: any tenant's.
     pub openings_unshown: u64,
+    /// Streams with records in the range that are not claimed, and of which the pack shows no
+    /// opening: nobody here can tell whose they are.
+    pub streams_unshown: u64,
 }
 
 /// The outcome of verifying a pack.
@@ -289,18 +294,26 @@ impl PackReport {
         self.findings.first().filter(|finding| finding.weight != Weight::Warning)
     }
 
+    /// What was asked for, in a sentence: by the manifest's word, which verification holds the records
+    /// against. It may be anybody's text: print it escaped.
+    pub fn question(&self) -> Option<String> {
+        let asked = self.asked.as_ref()?;
+        Some(format!("What was asked for: {}.", filters(asked)))
+    }
+
     /// What the pack claims and verification found, a sentence each; nothing where it is INVALID:
     /// what is wrong is not repeated as if it had been said. Lists of indexes are cut after `most`.
     pub fn statement(&self, most: usize) -> Vec<String> {
         let Some(asked) = self.asked.as_ref().filter(|_| self.result != Verdict::Invalid) else {
             return Vec::new();
         };
-        let so_far = if self.result == Verdict::Valid { "" } else { "As far as it was checked: " };
+        let valid = self.result == Verdict::Valid;
         let tenant = &asked.tenant;
         let Some(complete) = &self.complete else {
             return vec![
                 format!(
-                    "{so_far}each of the {} records here is in log {} as of head {}: {}.",
+                    "{} of the {} records here is in log {} as of head {}: {}.",
+                    if valid { "Each" } else { "As far as it was checked: each" },
                     self.records.records,
                     self.origin,
                     self.head.0,
@@ -309,7 +322,8 @@ impl PackReport {
                 format!("Whether {tenant} has other records is not claimed."),
             ];
         };
-        complete.statement(so_far, tenant, &self.origin, most)
+        let these = if valid { "These" } else { "As far as it was checked: these" };
+        complete.statement(these, tenant, &self.origin, most)
     }
 
     /// What even a VALID result does not say.
@@ -349,7 +363,7 @@ impl PackReport {
 }
 
 impl Complete {
-    fn statement(&self, so_far: &str, tenant: &str, origin: &str, most: usize) -> Vec<String> {
+    fn statement(&self, these: &str, tenant: &str, origin: &str, most: usize) -> Vec<String> {
         let keys = self.claims.keys.iter().map(|key| format!("{} {}", key.gate, hex(&key.key)));
         let (from, to) = (self.claims.from.0, self.claims.to.0);
         let at = self.head_seconds.map_or_else(String::new, |seconds| {
@@ -358,7 +372,7 @@ impl Complete {
         });
         let mut said = vec![
             format!(
-                "{so_far}these are exactly {tenant}'s records from gate keys {} between heads \
+                "{these} are exactly {tenant}'s records from gate keys {} between heads \
                  {from} and {to} of log {origin}, as logged by head {to}{at}: {}: {}.",
                 keys.collect::<Vec<_>>().join(", "),
                 some(self.records.records, "record", "records"),
@@ -409,24 +423,26 @@ impl Complete {
                 hex(key)
             ));
         }
-        if self.openings_unshown > 0 {
+        if self.openings_unshown + self.streams_unshown > 0 {
             limits.push(format!(
-                "Streams that were opened in the range and are not shown, which may be other \
-                 tenants': {}.",
-                self.openings_unshown
+                "Streams in the range that are not shown, and may be other tenants' or hide a key of \
+                 this one: {} with records; {} of the ledger about streams.",
+                self.streams_unshown,
+                some(self.openings_unshown, "record", "records")
             ));
         }
         if self.claims.from.0 > 0 {
             limits.push(format!(
                 "What refers to records before index {} was not checked against them, unless they \
-                 are here.",
+                 are here. That no record was left out before it, the pack before this one shows: \
+                 its last records are those that the streams here go on from.",
                 self.claims.from.0
             ));
         }
         if self.unbounded > 0 {
             limits.push(format!(
-                "{} of {} streams have no heartbeat here that promises an interval: how long they \
-                 were silent at the end says nothing.",
+                "{} of {} streams have no heartbeat here that promises an interval of at most a day: \
+                 how long they were silent at the end says nothing.",
                 self.unbounded, self.streams
             ));
         }

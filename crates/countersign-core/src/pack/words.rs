@@ -1,7 +1,9 @@
 //! Words that the report on a pack is made of.
 
 use super::report::Counts;
+use super::{Asked, Span};
 use crate::encoding::Micros;
+use crate::json::quoted;
 
 /// A time as text, or that it lies past the last year that has one.
 pub fn time_text(at: Micros) -> String {
@@ -39,6 +41,55 @@ pub(super) fn some(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
+/// The question: whose records, and what they must be.
+pub(super) fn filters(asked: &Asked) -> String {
+    // A value that is no plain word can't be taken for what stands around it.
+    let value = |text: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
+        if text.chars().all(plain) { text.to_owned() } else { quoted(text) }
+    };
+    let query = &asked.query;
+    let mut parts: Vec<String> = query
+        .filters()
+        .iter()
+        .map(|filter| format!("{} {}", filter.field(), value(filter.value())))
+        .collect();
+    parts.extend(query.from().map(|from| format!("logged from {} on", time_text(from))));
+    parts.extend(query.to().map(|to| format!("logged before {}", time_text(to))));
+    if parts.is_empty() {
+        return format!("all records of {}", asked.tenant);
+    }
+    format!("records of {}: {}", asked.tenant, parts.join("; "))
+}
+
+impl Span {
+    /// A sentence for whoever joins this pack to the one before or behind it.
+    pub fn sentence(&self) -> String {
+        let before = match self.first_seq {
+            0 => "it is the stream's first".to_owned(),
+            _ => format!("the one before it has root {}", self.prev.hex()),
+        };
+        let promise = self.interval_s.map_or_else(
+            || "no promise bounds how long it may be silent".to_owned(),
+            |interval_s| {
+                let seconds = some(interval_s, "second", "seconds");
+                format!("it promises not to be silent for longer than {seconds}")
+            },
+        );
+        format!(
+            "Stream {}: {}. The first is seq {} at index {}: {before}. The last is seq {} at index \
+             {}, with root {}; {promise}.",
+            self.stream.hex(),
+            some(self.records, "record", "records"),
+            self.first_seq,
+            self.first,
+            self.last_seq,
+            self.last,
+            self.last_root.hex()
+        )
+    }
+}
+
 /// Indexes, runs of them as `9-12`, cut after `most` parts.
 pub(super) fn indexes(all: &[u64], most: usize) -> String {
     if all.is_empty() {
@@ -56,7 +107,7 @@ pub(super) fn indexes(all: &[u64], most: usize) -> String {
         .collect();
     let left: usize = runs.map(<[u64]>::len).sum();
     if left > 0 {
-        parts.push(format!("and {left} more (all in the JSON report)"));
+        parts.push(format!("and {left} more"));
     }
     parts.join(", ")
 }

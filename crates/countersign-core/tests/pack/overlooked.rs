@@ -21,8 +21,10 @@ pub(super) fn withhold(scene: &mut Scene, index: usize, name: &str) {
     row.disclosed.fields[at] = row.disclosed.fields[at].withheld();
 }
 
+/// What was found, but for the warning that globex's stream is not shown, which all of them have.
 fn found(report: &PackReport) -> Vec<(Weight, Code)> {
-    report.findings.iter().map(|finding| (finding.weight, finding.fault.code)).collect()
+    let all = report.findings.iter().map(|finding| (finding.weight, finding.fault.code));
+    all.filter(|(_, code)| *code != Code::PackStreamUnshown).collect()
 }
 
 /// Everything of the first gate's key, asked for by agent.
@@ -40,7 +42,7 @@ fn a_record_that_may_have_been_asked_for_is_counted_and_not_passed_over() {
     let mut scene = Scene::new();
     let (refusal, void) = (scene.refusal, scene.void);
     let whole = by_actor(&scene);
-    assert_eq!((whole.result, whole.counts), (Verdict::Valid, [0, 0, 0]));
+    assert_eq!((whole.result, found(&whole)), (Verdict::Valid, Vec::new()));
     let said = whole.statement(9).join(" ");
     assert!(said.contains(&format!("What was asked for matches: {refusal}, {void}.")), "{said}");
 
@@ -197,7 +199,7 @@ fn a_promise_that_is_withheld_is_no_promise_kept() {
         let report = scene.pack(0).check(&scene.world.trust());
         assert_eq!(report.result, Verdict::Valid);
         assert_eq!(found(&report), [(Weight::Warning, Code::GatePromiseWithheld)], "{name}");
-        assert_eq!(report.findings[0].place.index, Some(heartbeat as u64));
+        assert_eq!(report.findings.last().unwrap().place.index, Some(heartbeat as u64));
         assert_eq!(report.complete.unwrap().unbounded, 1);
     }
 }

@@ -279,8 +279,14 @@ impl Log {
         pack.put(PackFile::Entries, entries);
         let claimed =
             |row: &Logged| gates.iter().any(|gate| gate.stream.0[..12] == row.entry.stream.0[..12]);
+        let before = &self.rows[..usize::try_from(from).unwrap()];
         for (index, row) in self.rows.iter().enumerate() {
             let within = (from..to).contains(&(index as u64));
+            // PACK-25: what each stream goes on from.
+            let last = before.iter().rposition(|other| other.entry.stream == row.entry.stream);
+            if last == Some(index) && claimed(row) {
+                pack.evidence(self, world, index);
+            }
             let about = row.record.view().str("subject_tenant");
             let own = row.entry.stream == StreamId::LEDGER && about.is_none_or(|t| t == "acme");
             if own || (within && claimed(row)) {

@@ -38,9 +38,29 @@ fn refusals_come_first_wherever_they_stand_in_the_log() {
 
 #[test]
 fn all_follow_where_all_do() {
-    let all = of((0..9).map(|index| verdict(index, "refuse")));
-    let page = first_page(&subject(&all));
+    let actor = |index: u64| {
+        let actor = format!(
+            r#"{{"kind":"agent","id":"agent-{index}","class":null,"session":null,"model":null,"on_behalf_of":null}}"#
+        );
+        record(Kind::Verdict, index, move |name| (name == "actor").then(|| actor.clone()))
+    };
+    let page = first_page(&subject(&of((0..9).map(actor))));
     assert!(page.contains("These are 5 of 9 verdicts") && page.contains("All of them follow"));
+}
+
+/// Five rows that say the same tell a reader nothing that one doesn't.
+#[test]
+fn verdicts_that_say_the_same_are_one_row() {
+    let all = of((0..7).map(|index| verdict(index, "refuse")).chain([
+        verdict(7, "supervise"),
+        verdict(8, "approve"),
+        verdict(9, "refuse"),
+    ]));
+    let page = first_page(&subject(&all));
+    assert!(page.contains("8 alike, the last at index 9."), "{page}");
+    assert_eq!(page.matches(" alike, the last").count(), 1, "{page}");
+    assert!(page.contains("These are 10 of 10 verdicts that were asked for"), "{page}");
+    assert!(page.contains("#0 ") && page.contains("#7 ") && !page.contains("#1 "), "{page}");
 }
 
 /// What is there only to be counted is not counted as if it had been asked for.
@@ -54,6 +74,14 @@ fn what_was_not_asked_for_is_no_answer() {
     let page = first_page(&subject(&all));
     assert!(page.contains("2 verdicts: 0 approved, 2 refused, 0 held for people."), "{page}");
     assert!(page.contains("5 records outside the question"), "{page}");
+    // Nor is it followed to what became of it.
+    assert!(!page.contains("this pack holds no report"), "{page}");
+    // What they show only to tell so is named.
+    assert!(!page.contains("each shows one field"), "{page}");
+    all.tell_by(Some("task"));
+    all.tell_by(Some("actor"));
+    let page = first_page(&subject(&all));
+    assert!(page.contains("each shows one field that says so: actor, task."), "{page}");
 }
 
 #[test]

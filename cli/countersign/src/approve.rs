@@ -9,7 +9,7 @@ use countersign_client::{Answered, EvidenceItem, State};
 use countersign_core::cert::{Certificate, Role};
 use countersign_core::encoding::{Micros, b64, escaped, hex};
 use countersign_core::hash::{Context, RecordRoot};
-use countersign_core::kinds::Kind;
+use countersign_core::kinds::{Kind, is_uuid_v7};
 use countersign_core::record::View;
 use countersign_core::verify::Verdict;
 use serde_json::{Value, json};
@@ -39,6 +39,15 @@ impl Decision {
         }
     }
 
+    /// Whether an action in this state goes the way that the person decided.
+    fn holds_in(self, state: State) -> bool {
+        let goes_on = matches!(state, State::Waiting | State::Approved | State::Executed);
+        match self {
+            Self::Grant => goes_on,
+            Self::Deny => !goes_on,
+        }
+    }
+
     fn does(self) -> &'static str {
         match self {
             Self::Grant => {
@@ -54,6 +63,12 @@ impl Decision {
 }
 
 pub(crate) async fn run(args: AnswerArgs, decision: Decision) -> Result<Exit, Failure> {
+    if !is_uuid_v7(&args.action_id) {
+        return Err(Failure::usage(format!(
+            "{} is no action's id. Give the lower-case UUID of version 7 that the verdict has.",
+            escaped(&args.action_id)
+        )));
+    }
     let identity = Identity::read(&args.key)?;
     has_role(&identity, &[Role::Approver])?;
     let trust = trust_of(&identity, args.trust.as_ref())?.ok_or_else(|| {
@@ -77,7 +92,7 @@ pub(crate) async fn run(args: AnswerArgs, decision: Decision) -> Result<Exit, Fa
         shown.sign(&identity, decision, &justification, now(), minutes)?
     };
     let answered = client.approve(&args.action_id, approval, &signed).await?;
-    tell(&args, &answered)
+    tell(&args, decision, &answered)
 }
 
 /// A supervised action that was verified, and the text that was made from it.
@@ -251,7 +266,7 @@ pub(crate) fn ask(question: &str) -> Result<String, Failure> {
     Ok(line.trim().to_owned())
 }
 
-fn tell(args: &AnswerArgs, answered: &Answered) -> Result<Exit, Failure> {
+fn tell(args: &AnswerArgs, decision: Decision, answered: &Answered) -> Result<Exit, Failure> {
     let verdict = answered.verdict.as_ref();
     let mut kept = Vec::new();
     if let Some(out) = &args.out {
@@ -289,7 +304,16 @@ fn tell(args: &AnswerArgs, answered: &Answered) -> Result<Exit, Failure> {
             })
         ),
     }
-    Ok(Exit::Success)
+    if decision.holds_in(answered.state) {
+        return Ok(Exit::Success);
+    }
+    let why = codes
+        .first()
+        .map_or_else(String::new, |code| format!(" (countersign explain {})", escaped(code)));
+    Err(Failure::invalid(format!(
+        "your answer is on record, and the action is {state} all the same{why}. It does not go the \
+         way that you decided."
+    )))
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl Told {
                     Output::Human => println!("line {line}: {error}"),
                     Output::Jsonl => {
                         eprintln!("countersign: line {line}: {error}");
-                        println!("{}", json!({ "line": line, "outcome": null, "codes": [code] }));
+                        println!("{}", jsonl(line, &[code], None, None));
                     }
                 }
                 return Ok(());
@@ -144,7 +144,9 @@ impl Told {
         }
         match args.output {
             Output::Human => println!("{}", human(line, &judged, evidence.as_deref())),
-            Output::Jsonl => println!("{}", jsonl(line, &judged, evidence.as_deref())),
+            Output::Jsonl => {
+                println!("{}", jsonl(line, &codes(&judged), Some(&judged), evidence.as_deref()))
+            }
         }
         Ok(())
     }
@@ -196,8 +198,9 @@ fn human(line: u64, judged: &Judged, evidence: Option<&Path>) -> String {
     format!("line {line}: {}{shadow} {codes}: {place}{permit}{requires}", judged.outcome)
 }
 
-fn jsonl(line: u64, judged: &Judged, evidence: Option<&Path>) -> Value {
-    let permit = judged.permit.as_ref().map(|permit| {
+/// One line: of a call that gave no verdict, all that a verdict says is null.
+fn jsonl(line: u64, codes: &[&str], judged: Option<&Judged>, evidence: Option<&Path>) -> Value {
+    let permit = judged.and_then(|judged| judged.permit.as_ref()).map(|permit| {
         json!({
             "id": permit.id,
             "audience": permit.audience,
@@ -207,12 +210,36 @@ fn jsonl(line: u64, judged: &Judged, evidence: Option<&Path>) -> Value {
     });
     json!({
         "line": line,
-        "action_id": judged.action_id,
-        "outcome": judged.outcome,
-        "mode": judged.mode,
-        "codes": codes(judged),
-        "index": judged.evidence.as_ref().map(|item| item.index.0),
+        "action_id": judged.map(|judged| &judged.action_id),
+        "outcome": judged.map(|judged| &judged.outcome),
+        "mode": judged.map(|judged| &judged.mode),
+        "codes": codes,
+        "index": judged.and_then(|judged| Some(judged.evidence.as_ref()?.index.0)),
         "permit": permit,
         "evidence": evidence.map(|path| path.display().to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test that meets the unexpected should stop there"
+    )]
+
+    use super::*;
+
+    /// Whoever reads the lines by name once found three of them where the call was refused.
+    #[test]
+    fn a_call_without_a_verdict_has_a_line_with_every_member() {
+        let line = jsonl(7, &["REQUEST_MALFORMED"], None, None);
+        let mut names: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let expected =
+            ["action_id", "codes", "evidence", "index", "line", "mode", "outcome", "permit"];
+        assert_eq!(names, expected);
+        assert_eq!((&line["line"], &line["codes"][0]), (&json!(7), &json!("REQUEST_MALFORMED")));
+        assert!(line["outcome"].is_null() && line["evidence"].is_null());
+    }
 }

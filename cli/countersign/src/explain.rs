@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use countersign_client::reconcile::Matter;
 use countersign_core::codes::Code;
 use countersign_core::encoding::escaped;
@@ -15,15 +13,13 @@ use crate::exit::{Exit, Failure};
 pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let known = known();
     let Some(text) = &args.code else {
-        let mut table = Table::new();
-        table.load_preset(NOTHING);
+        let width = known.keys().map(|code| code.len()).max().unwrap_or(0);
         for (code, meanings) in &known {
-            for meaning in meanings {
-                let place = if meanings.len() > 1 { meaning.place } else { "" };
-                table.add_row([*code, place, meaning.what]);
+            for Meaning { place, what, .. } in meanings {
+                let place = if meanings.len() > 1 { format!("{place}: ") } else { String::new() };
+                println!("{code:<width$}  {place}{what}");
             }
         }
-        println!("{table}");
         return Ok(Exit::Success);
     };
     let code = text.to_ascii_uppercase();

@@ -85,6 +85,9 @@ fn every_code_of_a_gate_and_of_reconciliation_is_explained() {
         assert!(said.contains(what) && said.contains(remedy), "{code}: {said}");
         assert!(all.contains(code), "{code}");
     }
+    // Nothing pads a line for a terminal that is not there.
+    let padded = all.lines().find(|line| line.ends_with(' '));
+    assert_eq!(padded, None);
 }
 
 #[test]
@@ -149,6 +152,12 @@ fn nobody_signs_blindly_or_in_another_role() {
         assert!(said.contains("the gate gave no answer"), "{said}");
         assert!(said.contains("countersign gate") && !said.contains("ledger"), "{said}");
     }
+    // What is no action's id is told of before anybody is called.
+    let key = house.identity("approver-alice");
+    let garbage = countersign(&["approve", "garbage", "--gate", NOWHERE, "--key", &key, "--yes"]);
+    assert_eq!(garbage.status.code(), Some(2), "{}", err(&garbage));
+    let said = err(&garbage);
+    assert!(said.contains("garbage is no action's id") && !said.contains("CONFIG"), "{said}");
     // Away from the installation there is no trust file, and none is made up.
     let moved = house.path("elsewhere");
     fs::rename(house.identity("approver-alice"), &moved).unwrap();

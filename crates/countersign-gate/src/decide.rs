@@ -374,7 +374,7 @@ pub(crate) fn governed<'a>(
         Some((action, action.class.filter(|_| !action.applies.is_empty())?))
     };
     // What is declared is judged as itself or not at all: a claimed class opens nothing, nor does
-    // another case of its letters. What begins with gate: does something to the gate itself.
+    // another spelling of it. What begins with gate: does something to the gate itself.
     let own = verb.get(..OWN_VERBS.len()).is_some_and(|s| s.eq_ignore_ascii_case(OWN_VERBS));
     let found = if own || policy.schema.is_declared(verb) {
         applied(verb)

@@ -1,5 +1,5 @@
 //! Characters that a reader takes for others: what is not seen, what is ASCII in another dress, and
-//! the digits of other scripts (POL-7).
+//! the digits of other scripts (POL-7, INT-4).
 
 /// Soft hyphens, joiners, marks of direction and of byte order, fillers, tags and selectors: nobody
 /// sees them.
@@ -15,6 +15,23 @@ pub(crate) fn is_invisible(c: char) -> bool {
 /// Whether nobody sees anything of a text.
 pub(crate) fn is_blank(text: &str) -> bool {
     text.chars().all(|c| c.is_whitespace() || c.is_control() || is_invisible(c))
+}
+
+/// Whether a reader sees all of a name: no control or format character, nothing without a shape, no
+/// space but the plain one and that inside only, and nothing that this program's Unicode version
+/// does not know (INT-4).
+pub(crate) fn is_seen(name: &str) -> bool {
+    !name.starts_with(' ') && !name.ends_with(' ') && name.chars().all(is_shown)
+}
+
+/// Whether a character has a shape by which it is known.
+fn is_shown(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_control();
+    }
+    // The escapes of the standard library are its table of what can't be printed: controls, formats,
+    // separators, private and unassigned characters. Behind a letter a combining mark can.
+    !is_invisible(c) && format!("a{c}").escape_debug().count() == 2
 }
 
 /// A text without what nobody sees, and with the ASCII that Unicode's compatibility forms stand for
@@ -90,6 +107,44 @@ pub(crate) fn digit(c: char) -> Option<char> {
         _ => {
             let zero = ZEROS.iter().rev().find(|zero| **zero <= code)?;
             of(code - zero)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // INT-4.
+    #[test]
+    fn a_name_is_what_a_reader_sees_of_it() {
+        for seen in
+            ["a", "bob", "ec2:Run", "a b", "Zoë", "Zoe\u{308}", "東京", "løn", "a\\b", "\"'"]
+        {
+            assert!(is_seen(seen), "{seen:?}");
+        }
+        for unseen in [
+            "\u{0}",
+            "a\u{7f}",
+            "a\u{85}",
+            "a\u{ad}b",
+            "\u{200b}",
+            "a\u{202e}",
+            "a\u{2066}b",
+            " a",
+            "a ",
+            "a\u{a0}b",
+            "a\u{2028}b",
+            "a\u{3000}b",
+            "\u{3164}",
+            "a\u{fe0f}",
+            "\u{e000}",
+            "\u{e0041}",
+            "a\u{378}",
+            "\u{10ffff}",
+            "a\tb",
+        ] {
+            assert!(!is_seen(unseen), "{unseen:?}");
         }
     }
 }

@@ -5,6 +5,7 @@ use countersign_core::json;
 use countersign_core::kinds::is_uuid_v7;
 use serde_json::{Map, Value, json};
 
+use crate::fold::is_seen;
 use crate::reader::{Members, Misread, misread};
 use crate::reason::{GateCode, Reason};
 
@@ -195,7 +196,30 @@ impl Intent {
         if intent.resource.is_none() {
             return Err(misread("resource", "this is needed: say on what").into());
         }
+        // INT-4: names are compared to the letter, and read by people.
+        if let Some((at, _)) = intent.names().into_iter().find(|(_, name)| !is_seen(name)) {
+            return Err(misread(at, "remove what nobody sees of this name").into());
+        }
         Ok(intent)
+    }
+
+    /// What it names, and where it does.
+    fn names(&self) -> Vec<(&'static str, &str)> {
+        let actor = self.actor.as_ref();
+        let resource = self.resource.as_ref();
+        let names = [
+            ("verb", Some(&self.verb)),
+            ("actor.id", actor.map(|actor| &actor.id)),
+            ("actor.session", actor.and_then(|actor| actor.session.as_ref())),
+            ("actor.model", actor.and_then(|actor| actor.model.as_ref())),
+            ("actor.on_behalf_of", actor.and_then(|actor| actor.on_behalf_of.as_ref())),
+            ("resource.type", resource.map(|resource| &resource.type_name)),
+            ("resource.id", resource.map(|resource| &resource.id)),
+            ("resource.environment", resource.and_then(|resource| resource.environment.as_ref())),
+            ("resource.domain", resource.and_then(|resource| resource.domain.as_ref())),
+            ("task.grant", self.task.grant.as_ref()),
+        ];
+        names.into_iter().filter_map(|(at, name)| Some((at, name?.as_str()))).collect()
     }
 
     /// What can be read of an intent that [`Intent::parse`] refuses, so that the refusal is recorded

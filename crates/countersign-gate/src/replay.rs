@@ -14,6 +14,7 @@ use crate::contradiction::{COMPARED, contradicted};
 use crate::datum::{NAMESPACE, Uid};
 use crate::decide::{Outcome, governed, principal_type};
 use crate::evaluate::{Finding, Question, evaluate, request, with_actions};
+use crate::fold::is_seen;
 use crate::index::Circumstances;
 use crate::intent::{ActorKind, Class};
 use crate::policy::{ENGINE, Policy};
@@ -70,6 +71,19 @@ const NEEDED: [&str; 11] = [
     "outcome",
     "reasons",
     "requires",
+];
+
+/// Where a verdict names something, besides its action (INT-4).
+const NAMES: [(&str, &str); 9] = [
+    ("actor", "id"),
+    ("actor", "session"),
+    ("actor", "model"),
+    ("actor", "on_behalf_of"),
+    ("resource", "type"),
+    ("resource", "id"),
+    ("resource", "environment"),
+    ("resource", "domain"),
+    ("task", "grant"),
 ];
 
 /// Makes a recorded verdict again from its own context and entities, under the policy version that it
@@ -216,6 +230,11 @@ fn judged(verdict: &View, policy: &Policy) -> Result<Finding, Reason> {
     let (kind, actor) = kind.zip(text("actor", "id")).ok_or_else(|| invalid("no actor"))?;
     let resource = text("resource", "type").zip(text("resource", "id"));
     let resource = resource.ok_or_else(|| invalid("no resource"))?;
+    // INT-4: no gate judges such a name.
+    let names = NAMES.iter().filter_map(|(field, member)| text(field, member));
+    if !names.chain([verb]).all(is_seen) {
+        return Err(invalid("a name has in it what nobody sees"));
+    }
     let principal = Uid::new(principal_type(kind), actor);
     let resource = Uid::new(resource.0, resource.1);
     let schema = &policy.schema;

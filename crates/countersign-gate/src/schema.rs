@@ -183,15 +183,17 @@ impl GateSchema {
         Schema::from_json_value(json!({ NAMESPACE: namespace })).ok()
     }
 
-    /// Whether an action has this name, whatever the case of its letters, or whether actions with
-    /// the same before the colon have that in another case. Policies compare verbs to the letter, and
-    /// what carries them out may not.
+    /// Whether a verb is an action's, or may pass for one: in another case of its letters, with what
+    /// stands before the colon of actions in another case, or with a character outside ASCII, which
+    /// may stand for any other. Policies compare verbs to the letter, and what carries them out may
+    /// not (POL-8).
     pub(crate) fn is_declared(&self, verb: &str) -> bool {
         let known = |service: &str| {
             let spelled = self.services.get(&service.to_lowercase());
             spelled.is_none_or(|spelled| spelled.contains(service))
         };
         self.actions.contains_key(verb)
+            || !verb.is_ascii()
             || self.lower.contains(&verb.to_lowercase())
             || verb.split_once(':').is_some_and(|(service, _)| !known(service))
     }

@@ -156,6 +156,29 @@ fn approvals_are_those_that_the_record_names() {
     assert_eq!(came(&policy, &refused, &alone), contradicted("context.approvals.count"));
 }
 
+/// INT-4, POL-8. A gate that approves what no gate may judge is found out, whatever else agrees.
+#[test]
+fn a_name_that_passes_for_another_is_not_made_again() {
+    let asked = json!({"verb": "db:Other", "class": "modify", "destructive": false, "resource": {"id": "dev-1"}});
+    let (policy, honest) = verdict(&intent(&asked), &[]);
+    assert_eq!(honest["outcome"], "approve");
+    assert_eq!(came(&policy, &honest, &json!({})), Replay::Same);
+    for (name, member) in [
+        ("db:\u{ff24}rop", "action"),
+        ("db:Other\u{202e}", "action"),
+        ("s-1\u{200b}", "session"),
+        ("m\u{0}", "model"),
+    ] {
+        let change = match member {
+            "action" => json!({"action": name, "context": {"verb": name}}),
+            member => json!({"actor": {member: name}, "context": {member: name}}),
+        };
+        let came = came(&policy, &honest, &change);
+        let refuses = matches!(came, Replay::Different { outcome: Outcome::Refuse, .. });
+        assert!(refuses, "{name:?}: {came:?}");
+    }
+}
+
 /// Who approved is known where the approvals came with the verdict.
 #[test]
 fn the_people_are_those_who_signed() {

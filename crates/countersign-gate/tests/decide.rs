@@ -11,8 +11,8 @@ mod support;
 use countersign_core::encoding::hex;
 use countersign_core::hash::RecordRoot;
 use countersign_gate::{
-    Decision, Directory, Facts, GateCode, Halt, Outcome, PermitSaid, Replay, Sealing, assemble,
-    decide, intent_json, reconsider, replay, verdict_json,
+    Decision, Directory, Facts, GateCode, Halt, Intent, Outcome, PermitSaid, Replay, Sealing,
+    assemble, decide, intent_json, reconsider, replay, verdict_json,
 };
 use serde_json::{Value, json};
 use support::*;
@@ -42,7 +42,7 @@ fn a_supervise_asks_for_the_join_of_all_that_hold() {
     assert_eq!(told(&decision), "refuse INPUT_INVALID", "an unknown parameter");
     let mut whole: Value = serde_json::from_str(&intent.to_json()).unwrap();
     whole["parameters"] = json!({"amount": 5, "payee": "x"});
-    let intent = countersign_gate::Intent::parse(&whole.to_string()).unwrap();
+    let intent = Intent::parse(&whole.to_string()).unwrap();
     let decision = decide(&policy, &intent, &facts(&directory));
     assert_eq!(told(&decision), "supervise S_DESTRUCTIVE_PROD_DUAL S_PAY");
     let requires = decision.requires.clone().unwrap();
@@ -138,6 +138,57 @@ fn another_case_of_a_verb_is_no_other_verb() {
     }
     for verb in ["db:Other", "other:Drop", "drop"] {
         assert_eq!(asked(verb), "approve A_AGENTS", "{verb}");
+    }
+}
+
+/// POL-8, INT-4. An agent of class `read` on production was once approved under each of these.
+#[test]
+fn a_verb_that_passes_for_another_is_no_other_verb() {
+    let (policy, directory) = (policy(POLICIES), directory());
+    let asked = |verb: &str| {
+        let whole = intent_text(&json!({"verb": verb, "class": "read", "destructive": false}));
+        match Intent::parse(&whole) {
+            Ok(intent) => judge(&policy, &intent, &facts(&directory)),
+            Err(reason) => format!("refuse {}", reason.code),
+        }
+    };
+    assert_eq!(asked("s3:GetObject"), "approve A_AGENTS");
+    for verb in ["\u{0}", "s3:GetObject\u{202e}", "db:\u{200b}Drop", "db:Drop ", "s3:Get\u{378}"] {
+        assert_eq!(asked(verb), "refuse INPUT_INVALID", "{verb:?}");
+    }
+    // Full-width, another script's letter, a ligature: what carries it out may read it as ASCII.
+    for verb in
+        ["db:\u{ff24}rop", "\u{ff44}b:Drop", "db\u{ff1a}Drop", "db:Dr\u{43e}p", "con\u{fb01}g:X"]
+    {
+        assert_eq!(asked(verb), "refuse ACTION_UNKNOWN", "{verb:?}");
+    }
+}
+
+/// INT-4. What an intent names is seen by whoever reads its record, and recorded where it is not.
+#[test]
+fn a_name_that_is_not_seen_is_refused_and_recorded() {
+    let bare = serde_json::from_str::<Value>(&intent_text(&json!({}))).unwrap();
+    for (object, name) in [
+        ("actor", "id"),
+        ("actor", "session"),
+        ("actor", "model"),
+        ("actor", "on_behalf_of"),
+        ("resource", "type"),
+        ("resource", "id"),
+        ("resource", "environment"),
+        ("resource", "domain"),
+        ("task", "grant"),
+    ] {
+        let mut whole = bare.clone();
+        whole[object][name] = json!("a\u{202e}b");
+        let text = whole.to_string();
+        let reason = Intent::parse(&text).unwrap_err();
+        assert_eq!(reason.code, "INPUT_INVALID", "{object}.{name}");
+        let said = reason.text.unwrap();
+        assert!(said.starts_with(&format!("{object}.{name}: ")), "{said}");
+        let kept = Intent::salvage(&text).to_json();
+        let kept: Value = serde_json::from_str(&kept).unwrap();
+        assert_eq!(kept[object][name], "a\u{202e}b", "{object}.{name}");
     }
 }
 

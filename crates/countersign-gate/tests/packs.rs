@@ -2,6 +2,8 @@
 //! holds (spec/policy.md: POL-5, POL-8, POL-9, APR-2, DIR-1, GRT-3).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test stops where it fails.
 
+mod aws;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::str::FromStr;

@@ -320,11 +320,10 @@ proptest! {
         if !permits.is_empty() {
             let mut fewer = set.clone();
             let gone = fewer.remove(permits[pick.index(permits.len())]);
-            let errs = gone.contains("9223372036854775807");
-            // A permit that errs refuses everything: without it the rest may speak again.
-            if !errs {
-                prop_assert!(rank(asked.decide(&joined(&fewer)).outcome) <= before);
-            }
+            // A permit that erred refused everything: without it the rest may speak again.
+            let erred = !asked.decide(&joined(&set)).errors.is_empty();
+            let errs = gone.contains("9223372036854775807") && erred;
+            prop_assert!(errs || rank(asked.decide(&joined(&fewer)).outcome) <= before);
         }
         if !asked.approvals.is_empty() {
             let mut fewer = asked.clone();
@@ -350,6 +349,27 @@ proptest! {
             record(&Intent::salvage(&text), &decision, &sealing(policy));
         }
     }
+}
+
+/// The one case in which a permit less lets more pass (spec/policy.md, Deciding, step 4): an error
+/// anywhere refuses, and a permit that errs is one. What it hid is what the others give, no more.
+#[test]
+fn a_permit_that_errs_refuses_what_the_others_give() {
+    let errs = "@id(\"errs\") @reason_code(\"P\") permit (principal, action, resource is Gate::System) \
+                when { context.session_actions + 9223372036854775807 > 3 };\n";
+    let rest =
+        "@id(\"all\") @reason_code(\"A\") permit (principal, action, resource is Gate::System);\n";
+    let judged = |set: &[&str], session_actions| {
+        let intent = intent(&json!({"resource": {"id": "dev-1"}}));
+        let asked = Asked { intent, session_actions, emergency: false, approvals: Vec::new() };
+        told(&asked.decide(&policy(&set.concat())))
+    };
+    assert_eq!(judged(&[errs, rest], 1), "refuse POLICY_ERROR");
+    assert_eq!(judged(&[rest], 1), "approve A");
+    assert_eq!(judged(&[rest], 0), "approve A");
+    // The same permit where it does not err: without it nothing more is approved.
+    assert_eq!(judged(&[errs], 1), "refuse POLICY_ERROR");
+    assert_eq!(judged(&[], 1), "refuse NO_AUTHORITY");
 }
 
 /// The policies of the other tests, loaded once.

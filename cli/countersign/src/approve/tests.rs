@@ -189,3 +189,23 @@ fn only_an_approver_signs() {
     assert_eq!(refused.exit, Exit::Usage);
     assert!(refused.message.contains("auditor"), "{}", refused.message);
 }
+
+/// A granted action that a kill switch refused was once told as a success.
+#[test]
+fn an_answer_that_comes_to_nothing_is_no_success() {
+    let ends = |decision: Decision| -> Vec<State> {
+        let all = [
+            State::Refused,
+            State::Waiting,
+            State::Approved,
+            State::Executed,
+            State::Denied,
+            State::Expired,
+            State::Voided,
+        ];
+        all.into_iter().filter(|state| decision.holds_in(*state)).collect()
+    };
+    assert_eq!(ends(Decision::Grant), [State::Waiting, State::Approved, State::Executed]);
+    let denied = [State::Refused, State::Denied, State::Expired, State::Voided];
+    assert_eq!(ends(Decision::Deny), denied);
+}

@@ -25,6 +25,9 @@ use super::{closing, tables};
 
 /// Bytes that an intent may have (INT-1).
 pub const INTENT_BYTES_MAX: usize = 48 * 1024;
+/// What is said of a text that nothing can be recorded of.
+const NO_INTENT: &str = "The intent is not one JSON object of at most 48 KiB. Write it as INT-1 of \
+                         spec/policy.md has it.";
 /// Bytes that an audience may have.
 const AUDIENCE_BYTES_MAX: usize = 256;
 
@@ -90,12 +93,11 @@ impl GateCore {
         audience: &str,
     ) -> Result<v1::EvaluateResponse, Refusal> {
         self.shared.check_running()?;
-        let malformed = |name| Refusal::from(Code::RequestMalformed.at_field(name));
         if intent.len() > INTENT_BYTES_MAX || !json::parse(intent).is_ok_and(|v| v.is_object()) {
-            return Err(malformed("intent"));
+            return Err(Refusal::new(Code::RequestMalformed, NO_INTENT));
         }
         if audience.len() > AUDIENCE_BYTES_MAX {
-            return Err(malformed("audience"));
+            return Err(Code::RequestMalformed.at_field("audience").into());
         }
         let audience = if audience.is_empty() { caller } else { audience };
         let (text, fault) = match Intent::parse(intent) {
@@ -133,30 +135,90 @@ impl GateCore {
         may_repeat: bool,
     ) -> (v1::EvaluateResponse, Vec<super::rows::ReasonRow>) {
         let deadline = Instant::now() + self.shared.settings.answer_timeout();
-        let unavailable = || self.unrecorded(&asked.action_id, GateCode::EvidenceUnavailable);
         let failed = |error: StateError| {
             tracing::error!(%error, "an intent could not be judged");
-            (unavailable(), false)
+            Answer::Unkept(GateCode::EvidenceUnavailable)
         };
         let turn = self.turn(&asked.action_id, deadline).await;
-        let (mut answer, is_new) = match &turn {
-            None => (unavailable(), false),
-            Some(_) => {
-                self.answer_in_turn(&asked, may_repeat, deadline).await.unwrap_or_else(failed)
-            }
+        let answer = match &turn {
+            None => self.without_turn(&asked),
+            Some(_) => self.answer_in_turn(&asked, may_repeat, deadline).await,
         };
-        // A kill switch comes before everything, what was said before it included; and a permit
-        // that nobody has heard of yet is not kept for later.
-        let said_so = |each: &super::rows::ReasonRow| each.code == GateCode::Halted.as_str();
-        if self.shared.live.is_halted(&asked.intent) && !answer.said.reasons.iter().any(said_so) {
-            if is_new && answer.said.permit.is_some() {
-                self.void_untold(&asked.action_id).await;
-            }
-            answer = self.unrecorded(&asked.action_id, GateCode::Halted);
-        }
+        let answer = self.unless_halted(&asked, answer.unwrap_or_else(failed)).await;
+        // What is recorded apart is no part of this action, and holds nobody up who asks for it.
         drop(turn);
-        let reasons = answer.said.reasons.clone();
-        (answer.to_wire(), reasons)
+        let reply = match answer {
+            Answer::First(reply) | Answer::Again(reply) => reply,
+            Answer::Apart(code) => {
+                self.apart(&asked, code, deadline).await.unwrap_or_else(|error| {
+                    tracing::error!(%error, "a refusal is not recorded");
+                    self.unrecorded(&asked.action_id, code)
+                })
+            }
+            Answer::Unkept(code) => self.unrecorded(&asked.action_id, code),
+        };
+        let reasons = reply.said.reasons.clone();
+        (reply.to_wire(), reasons)
+    }
+
+    /// A kill switch comes before everything, what was said before it included; and a permit that
+    /// nobody has heard of yet is not kept for later.
+    async fn unless_halted(&self, asked: &Asked, answer: Answer) -> Answer {
+        if !self.shared.live.is_halted(&asked.intent) {
+            return answer;
+        }
+        match answer {
+            Answer::First(reply) | Answer::Again(reply) if reply.says(GateCode::Halted) => {
+                Answer::Again(reply)
+            }
+            // The refuse that takes it back says why.
+            Answer::First(reply) if reply.said.permit.is_some() => {
+                self.void_untold(&asked.action_id).await;
+                Answer::Unkept(GateCode::Halted)
+            }
+            Answer::Unkept(_) => Answer::Unkept(GateCode::Halted),
+            Answer::First(_) | Answer::Again(_) | Answer::Apart(_) => {
+                Answer::Apart(GateCode::Halted)
+            }
+        }
+    }
+
+    /// What is answered where somebody else is at the action until the deadline.
+    fn without_turn(&self, asked: &Asked) -> Result<Answer, StateError> {
+        let row = self.shared.state.read(|tx| tables::action(tx, &asked.action_id))?;
+        Ok(match row {
+            Some(row) if self.is_other(asked, &row) => Answer::Apart(GateCode::ActionRepeated),
+            // Its own verdict is on its way, and says no more than this.
+            Some(_) => Answer::Unkept(GateCode::EvidenceUnavailable),
+            None => Answer::Apart(GateCode::EvidenceUnavailable),
+        })
+    }
+
+    /// Refuses what is not the action whose id it came with, or is not to be told of it, and puts
+    /// that on record as an action of its own (INT-5): the ledger takes one first verdict of an
+    /// action (LIFE-1), and a refusal that no record holds is one that nobody can ask about.
+    async fn apart(
+        &self,
+        asked: &Asked,
+        code: GateCode,
+        deadline: Instant,
+    ) -> Result<Reply, StateError> {
+        let own = Asked { action_id: self.new_action_id(), ..asked.clone() };
+        let text = format!("asked for under the action_id {}", asked.action_id);
+        let decision = Decision::refuse_for(Reason::because(code, text));
+        let judged = self.judged(&own, decision, self.shared.host.random())?;
+        let (said, digest, mode) = (judged.said.clone(), judged.digest, judged.mode.clone());
+        let Enqueued::There(stub) = self.enqueue_first(judged).await? else {
+            // There is no room; it is counted with the others (`tables::silence`).
+            return Ok(self.unrecorded(&asked.action_id, code));
+        };
+        let logged = match stub.fate(deadline).await {
+            Some(Fate::Logged(at)) => Some(at),
+            // It waits, or a notice says that the ledger does not take it.
+            Some(Fate::Rejected(_)) | None => None,
+        };
+        let said = SaidRow { logged, ..said };
+        Ok(Reply { action_id: own.action_id, digest: Some(digest), mode, said })
     }
 
     /// Takes back an approve whose permit nobody was told.
@@ -169,17 +231,16 @@ impl GateCore {
         self.shared.work.notify_one();
     }
 
-    /// The answer, and whether it is the action's first.
     async fn answer_in_turn(
         &self,
         asked: &Asked,
         may_repeat: bool,
         deadline: Instant,
-    ) -> Result<(Reply, bool), StateError> {
+    ) -> Result<Answer, StateError> {
         if may_repeat
             && let Some(row) = self.shared.state.read(|tx| tables::action(tx, &asked.action_id))?
         {
-            return Ok((self.repeated(asked, &row), false));
+            return Ok(self.repeated(asked, &row));
         }
         let refuse = |reason, nonce| self.judged(asked, Decision::refuse_for(reason), nonce);
         let (nonce, judged) = match self.intent_first(asked, deadline).await? {
@@ -197,11 +258,11 @@ impl GateCore {
             enqueued = self.enqueue_first(judged).await?;
         }
         let Enqueued::There(stub) = enqueued else {
-            return Ok((self.unrecorded(&asked.action_id, GateCode::OutboxFull), false));
+            return Ok(Answer::Unkept(GateCode::OutboxFull));
         };
         let (said, digest, mode) = head;
         let fate = stub.fate(deadline).await;
-        Ok((self.told(asked, said, digest, mode, fate), true))
+        Ok(self.told(asked, said, digest, mode, fate))
     }
 
     /// What a caller hears of a first verdict, by its fate.
@@ -212,10 +273,12 @@ impl GateCore {
         digest: Hash,
         mode: String,
         fate: Option<Fate>,
-    ) -> Reply {
+    ) -> Answer {
         let action_id = asked.action_id.as_str();
-        let answer =
-            |said| Reply { action_id: action_id.to_owned(), digest: Some(digest), mode, said };
+        let answer = |said| {
+            let action_id = action_id.to_owned();
+            Answer::First(Reply { action_id, digest: Some(digest), mode, said })
+        };
         match fate {
             Some(Fate::Logged(at)) => {
                 // What is in the log was voided in the same write where it was halted meanwhile, or
@@ -234,9 +297,8 @@ impl GateCore {
                     _ => answer(SaidRow { logged: Some(at), ..said }),
                 }
             }
-            Some(Fate::Rejected(Code::DuplicateVerdict)) => {
-                answer(refused(GateCode::ActionRepeated))
-            }
+            // The ledger knows the action, and this gate does not any more.
+            Some(Fate::Rejected(Code::DuplicateVerdict)) => Answer::Apart(GateCode::ActionRepeated),
             // A refusal is one, logged or not.
             None if said.outcome == "refuse" => answer(said),
             None if self.shared.is_stopping() => answer(refused(GateCode::Stopping)),
@@ -245,30 +307,33 @@ impl GateCore {
         }
     }
 
-    /// The answer to an action that was judged before.
-    fn repeated(&self, asked: &Asked, row: &ActionRow) -> Reply {
+    /// Whether this is asked by another, or for something else, than the action.
+    fn is_other(&self, asked: &Asked, row: &ActionRow) -> bool {
         // What shadow mode let pass for a look is no answer of a gate that enforces.
         let other_mode = row.mode != *self.shared.live.mode();
-        if row.caller != asked.caller || row.asked != asked.digest || other_mode {
-            return self.unrecorded(&asked.action_id, GateCode::ActionRepeated);
+        row.caller != asked.caller || row.asked != asked.digest || other_mode
+    }
+
+    /// The answer to an action that was judged before.
+    fn repeated(&self, asked: &Asked, row: &ActionRow) -> Answer {
+        if self.is_other(asked, row) {
+            return Answer::Apart(GateCode::ActionRepeated);
         }
-        let digest = from_hex_array(&row.digest);
-        let answer = |said| Reply {
-            action_id: asked.action_id.clone(),
-            digest,
-            mode: row.mode.clone(),
-            said,
-        };
-        let code = match row.state {
-            _ if self.shared.live.is_halted(&asked.intent) && row.said.outcome != "refuse" => {
-                GateCode::Halted
-            }
+        let said = match row.state {
             // On its way: what it was is not known to be in the log, or must not be told.
-            ActionState::Judged if row.said.outcome != "refuse" => GateCode::EvidenceUnavailable,
-            ActionState::Voiding => GateCode::EvidenceUnavailable,
-            _ => return answer(self.with_usable_permit(row)),
+            ActionState::Judged if row.said.outcome != "refuse" => {
+                refused(GateCode::EvidenceUnavailable)
+            }
+            ActionState::Voiding => refused(GateCode::EvidenceUnavailable),
+            _ => self.with_usable_permit(row),
         };
-        answer(refused(code))
+        let (action_id, mode) = (asked.action_id.clone(), row.mode.clone());
+        let reply = Reply { action_id, digest: from_hex_array(&row.digest), mode, said };
+        // The ledger took no verdict of it from this gate.
+        if reply.says(GateCode::ActionRepeated) {
+            return Answer::Apart(GateCode::ActionRepeated);
+        }
+        Answer::Again(reply)
     }
 
     /// An action's newest verdict, its permit only while it may be used.
@@ -331,6 +396,18 @@ fn refused(code: GateCode) -> SaidRow {
     closing::said_refuse(&Decision::refuse(code))
 }
 
+/// What becomes of a call.
+enum Answer {
+    /// The action's first verdict, which this call made.
+    First(Reply),
+    /// What is known of the action.
+    Again(Reply),
+    /// A refusal that is no verdict of the action: it is recorded by itself.
+    Apart(GateCode),
+    /// A refusal that can't be recorded, is counted with others, or is on its way as a void.
+    Unkept(GateCode),
+}
+
 /// A verdict on its way to its caller.
 pub(crate) struct Reply {
     pub(crate) action_id: String,
@@ -340,6 +417,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// Whether this code is among its reasons.
+    fn says(&self, code: GateCode) -> bool {
+        self.said.reasons.iter().any(|reason| reason.code == code.as_str())
+    }
+
     /// As the wire has it.
     pub(crate) fn to_wire(&self) -> v1::EvaluateResponse {
         let said = &self.said;

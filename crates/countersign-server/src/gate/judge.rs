@@ -25,6 +25,7 @@ use super::tables::{self, Room};
 use super::ticket::{Fate, Stub, ticket};
 
 /// An intent that somebody asks about.
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) caller: String,
     pub(crate) audience: String,
@@ -421,8 +422,11 @@ impl<'a> First<'a> {
 
     /// Makes it a refusal that names what was asked, and leaves out what does not fit.
     fn strip(&mut self, error: &DraftError) {
-        let reason = Reason::because(GateCode::InputInvalid, error.to_string());
-        self.decision = Decision::refuse_for(reason);
+        // What the gate refused before any policy was asked keeps its own code.
+        if self.decision.outcome != Outcome::Refuse || self.decision.context.is_some() {
+            let reason = Reason::because(GateCode::InputInvalid, error.to_string());
+            self.decision = Decision::refuse_for(reason);
+        }
         let short = |text: &str| text.chars().take(256).collect::<String>();
         let actor = self.intent.actor();
         let bare = json!({

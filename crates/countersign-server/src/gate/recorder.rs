@@ -32,6 +32,7 @@ mod former;
 mod place;
 mod prepare;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -292,7 +293,19 @@ impl Recorder {
         rows: Vec<(u64, OutboxRow)>,
         batch: &Arc<PreparedBatch>,
     ) -> Result<(), Halted> {
-        let answer = self.gate()?.submit(batch).await;
+        let shared = Arc::clone(&self.shared);
+        let answer = {
+            let mut submitted = pin!(self.gate()?.submit(batch));
+            let answer = timeout(shared.settings.answer_timeout(), &mut submitted).await;
+            if let Ok(answer) = answer {
+                answer
+            } else {
+                // Whoever waited for it has given up. The call may go on for much longer, and to
+                // all but itself the ledger is away.
+                shared.set_reachable(false);
+                submitted.await
+            }
+        };
         self.shared.reached(Step::Answered)?;
         match answer {
             Ok(outcomes) => {

@@ -414,7 +414,7 @@ fn digest_in(draft: &Draft) -> Option<String> {
 /// A fault of an approval as the wire has it: both registries spell these codes alike.
 pub(crate) fn gate_refusal(code: GateCode) -> Refusal {
     let known = Code::from_text(code.as_str()).unwrap_or(Code::EvidenceUnavailable);
-    Refusal::new(known, code.to_string())
+    Refusal::new(known, format!("{} {}", code.what(), code.remedy()))
 }
 
 /// What can't be drafted, as the wire has it.
@@ -457,5 +457,20 @@ fn answered(id: &str, row: &ActionRow, approval_evidence: String) -> v1::Approve
         approvals: u32::try_from(granted).unwrap_or(u32::MAX),
         needed,
         verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A refusal is printed as its code and its message; the code once stood in both.
+    #[test]
+    fn a_refusal_says_its_code_once() {
+        for code in [GateCode::GrantLate, GateCode::ApprovalSamePerson, GateCode::PolicyMissing] {
+            let said = gate_refusal(code).to_string();
+            assert_eq!(said.matches(code.as_str()).count(), 1, "{said}");
+            assert!(said.contains(code.what()) && said.contains(code.remedy()), "{said}");
+        }
     }
 }

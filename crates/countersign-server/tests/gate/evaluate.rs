@@ -97,8 +97,7 @@ async fn a_repeat_is_answered_with_the_one_verdict() {
     assert_eq!(heard(&other), ("refuse", "ACTION_REPEATED"));
     let other = gate.core().evaluate("pep-2", &asked.to_string(), "").await.unwrap();
     assert_eq!(heard(&other), ("refuse", "ACTION_REPEATED"));
-    assert!(other.permit.is_none() && other.evidence.is_empty());
-    // After a restart the answer is the same, permit and all.
+    assert!(other.permit.is_none());
     // What is malformed is no repeat of what was not.
     let first = intent(&action_id(), "modify", "shop-dev");
     assert_eq!(ask(&gate, &first).await.outcome, "approve");
@@ -109,6 +108,7 @@ async fn a_repeat_is_answered_with_the_one_verdict() {
         assert_eq!(heard(&answer), ("refuse", "ACTION_REPEATED"), "{name}");
         assert!(answer.permit.is_none(), "{name}");
     }
+    // After a restart the answer is the same, permit and all.
     gate.stop().await;
     let gate = stage.gate().await;
     assert_eq!(ask(&gate, &asked).await, a);
@@ -147,6 +147,59 @@ async fn an_attempt_is_on_record_before_it_is_judged_where_that_is_asked_for() {
     let kinds: Vec<Kind> =
         life.iter().map(|item| item.report.facts.view.as_ref().unwrap().kind()).collect();
     assert_eq!(kinds, [Kind::Intent, Kind::Verdict]);
+    gate.stop().await;
+    stage.end().await;
+}
+
+// INT-5. An approved id with another resource under it is how an approve would be swapped. The
+// refusal was once on no record, and nobody was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_under_anothers_id_is_refused_on_record() {
+    let stage = Stage::new().await;
+    let gate = stage.ready().await;
+    let id = action_id();
+    let asked = intent(&id, "modify", "shop-dev");
+    let approved = ask(&gate, &asked).await;
+    assert_eq!(approved.outcome, "approve");
+    let mut malformed = asked.clone();
+    malformed["parameters"] = json!({ "name": 1.5 });
+    let swapped = intent(&id, "delete", "cost-explorer");
+    for (caller, attempt) in [("pep-1", &swapped), ("pep-2", &asked), ("pep-1", &malformed)] {
+        let answer = gate.core().evaluate(caller, &attempt.to_string(), "").await.unwrap();
+        assert_eq!(heard(&answer), ("refuse", "ACTION_REPEATED"));
+        assert!(answer.recorded && answer.permit.is_none());
+        // It is no record of the action that was approved, and names it.
+        assert_ne!(answer.action_id, id);
+        let report = stage.verify(&answer.evidence);
+        assert_eq!(report.result, Verdict::Valid, "{report:?}");
+        let view = report.facts.view.unwrap();
+        assert_eq!(view.str("action_id"), Some(answer.action_id.as_str()));
+        let said = view.get("reasons").unwrap()[0].clone();
+        assert_eq!(said["code"], "ACTION_REPEATED");
+        assert!(said["text"].as_str().unwrap().contains(&id), "{said}");
+        // What was attempted, by whom, on what: as far as it could be read.
+        assert_eq!(view.get("resource").unwrap()["id"], attempt["resource"]["id"]);
+        assert_eq!(view.get("actor").unwrap()["id"], "agent-7");
+        assert_eq!(view.str("action"), attempt["verb"].as_str());
+        let digest = countersign_core::action::digest(&view).unwrap().unwrap();
+        assert_eq!(answer.action_digest.as_ref(), digest);
+        // Whoever watches hears of it, and whoever asks finds it.
+        let signals = gate.core().signals_after(None, 100).unwrap();
+        let signal = signals.iter().find(|signal| signal.action_id == answer.action_id).unwrap();
+        assert_eq!(signal.codes, ["ACTION_REPEATED"]);
+        let found = stage.verdicts(&answer.action_id).await;
+        assert_eq!(found, [("refuse".to_owned(), "ACTION_REPEATED".to_owned())]);
+    }
+    assert_eq!(stage.verdicts(&id).await.len(), 1);
+    assert_eq!(ask(&gate, &asked).await, approved);
+    // Without the ledger it waits for it in the outbox, as every other refusal.
+    stage.proxy.set(crate::wire::Wire::Cut);
+    let attempt = intent(&id, "read", "shop");
+    let answer = ask(&gate, &attempt).await;
+    assert_eq!((heard(&answer), answer.recorded), (("refuse", "ACTION_REPEATED"), false));
+    stage.settle(&gate).await;
+    let found = stage.verdicts(&answer.action_id).await;
+    assert_eq!(found, [("refuse".to_owned(), "ACTION_REPEATED".to_owned())]);
     gate.stop().await;
     stage.end().await;
 }

@@ -131,10 +131,16 @@ async fn a_halt_turns_every_answer_into_refuse_at_once_and_outlives_a_restart() 
     // A permit that is out is not given again.
     let again = ask(&gate, &approved).await;
     assert_eq!(heard(&again), ("refuse", "HALTED"));
-    assert!(again.permit.is_none());
+    assert!(again.permit.is_none() && !again.recorded);
     gate.stop().await;
     stage.proxy.set(crate::wire::Wire::Whole);
     let gate = stage.gate().await;
+    // That it was asked for again, and refused, is on record beside what it is (INT-5).
+    stage.settle(&gate).await;
+    let refused = ("refuse".to_owned(), "HALTED".to_owned());
+    assert_eq!(stage.verdicts(&again.action_id).await, [refused]);
+    let id = approved["action_id"].as_str().unwrap();
+    assert_eq!(stage.verdicts(id).await.len(), 1);
     let status = gate.core().status().unwrap();
     assert_eq!(status.halts, [v1::Scope { of: Some(of.clone()) }]);
     let asked = intent(&action_id(), "read", "shop-dev");

@@ -196,3 +196,22 @@ async fn what_needs_the_ledger_waits_until_it_is_connected() {
     gate.stop().await;
     stage.end().await;
 }
+
+// A ledger that is stopped takes every record and answers none. The gate said for half a minute, as
+// long as its call went on, that the ledger answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_hangs_is_told_of_when_the_first_answer_is_overdue() {
+    let stage = Stage::with(|gate| gate.answer_timeout_ms = TIMEOUT_MS).await;
+    let gate = stage.ready().await;
+    assert!(gate.core().status().unwrap().ledger_reachable);
+    stage.proxy.set(Wire::Deaf);
+    let began = Instant::now();
+    let answer = ask(&gate, &intent(&action_id(), "read", "shop-dev")).await;
+    assert_eq!(heard(&answer), ("refuse", "EVIDENCE_UNAVAILABLE"));
+    until("the gate to say so", || !gate.core().status().unwrap().ledger_reachable).await;
+    assert!(began.elapsed() < Duration::from_millis(TIMEOUT_MS * 10), "{:?}", began.elapsed());
+    stage.settle(&gate).await;
+    until("it to answer", || gate.core().status().unwrap().ledger_reachable).await;
+    gate.stop().await;
+    stage.end().await;
+}

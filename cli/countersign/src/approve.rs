@@ -286,12 +286,12 @@ fn tell(args: &AnswerArgs, decision: Decision, answered: &Answered) -> Result<Ex
             } else {
                 format!(" ({})", escaped(&codes.join(", ")))
             };
-            println!(
+            tell!(
                 "{state}{because}: {have} of {need} approvals; your answer is at index {}",
                 answered.approval.index.0
             );
         }
-        Output::Jsonl => println!(
+        Output::Jsonl => tell!(
             "{}",
             json!({
                 "action_id": args.action_id,

@@ -75,10 +75,10 @@ async fn say_and_do(stage: &Stage) -> Result<(), Failure> {
          recreate production's cost management"
     ));
     expect(text(&refused, "outcome") == "refuse", "the gate must refuse")?;
-    println!("{REFUSED_ACTION}: refused, {}", codes(&refused));
+    tell!("{REFUSED_ACTION}: refused, {}", codes(&refused));
     let evidence = Evidence::parse(&read_capped(&refusal, EVIDENCE_BYTES_MAX)?)
         .map_err(|fault| Failure::content(&refusal, fault))?;
-    print!("{}", evidence.receipt);
+    tell_raw!("{}", evidence.receipt);
     verify_offline(stage, &refusal).await?;
     step("the verdict made again from the record and the policy: countersign-verify replay");
     let policies = stage::path(&policy)?;

@@ -68,7 +68,7 @@ pub(crate) async fn run(args: DiagnoseArgs) -> Result<Exit, Failure> {
     ];
     let (mut risks, mut unknown) = (0_u64, 0_u64);
     for (number, (question, lines)) in (1..).zip(sections) {
-        println!("{number}. {question}");
+        tell!("{number}. {question}");
         for line in lines {
             let (mark, text) = match line {
                 Line::Known(text) => ("known    ", text),
@@ -81,9 +81,9 @@ pub(crate) async fn run(args: DiagnoseArgs) -> Result<Exit, Failure> {
                     ("unknown  ", text)
                 }
             };
-            println!("   {mark}{}", escaped(&text));
+            tell!("   {mark}{}", escaped(&text));
         }
-        println!();
+        tell!();
     }
     let reached = known.gate.is_ok() && known.log.is_ok();
     eprintln!(

@@ -32,17 +32,17 @@ struct Findings {
 
 impl Findings {
     fn good(what: &str) {
-        println!("ok       {what}");
+        tell!("ok       {what}");
     }
 
     fn warn(&mut self, what: &str) {
         self.warnings += 1;
-        println!("warning  {what}");
+        tell!("warning  {what}");
     }
 
     fn fault(&mut self, what: &str) {
         self.faults += 1;
-        println!("FAULT    {what}");
+        tell!("FAULT    {what}");
     }
 
     /// Notes a part that is there, or the fault in its place.

@@ -28,7 +28,7 @@ async fn declare(args: &DeclareArgs) -> Result<Exit, Failure> {
     let said = format!("{} {}: action {id}", judged.outcome, escaped(&codes.join(", ")));
     match &judged.evidence {
         Some(item) => tell_recorded(&said, item, args.out.as_ref())?,
-        None => println!("{said}, not yet recorded"),
+        None => tell!("{said}, not yet recorded"),
     }
     match (judged.outcome.as_str(), judged.mode.as_str(), &judged.requires) {
         ("supervise", _, Some(requires)) => {

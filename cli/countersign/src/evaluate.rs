@@ -121,10 +121,10 @@ impl Told {
                 }
                 let code = error.code().as_str();
                 match args.output {
-                    Output::Human => println!("line {line}: {error}"),
+                    Output::Human => tell!("line {line}: {error}"),
                     Output::Jsonl => {
                         eprintln!("countersign: line {line}: {error}");
-                        println!("{}", jsonl(line, &[code], None, None));
+                        tell!("{}", jsonl(line, &[code], None, None));
                     }
                 }
                 return Ok(());
@@ -143,9 +143,9 @@ impl Told {
             None => self.unrecorded += 1,
         }
         match args.output {
-            Output::Human => println!("{}", human(line, &judged, evidence.as_deref())),
+            Output::Human => tell!("{}", human(line, &judged, evidence.as_deref())),
             Output::Jsonl => {
-                println!("{}", jsonl(line, &codes(&judged), Some(&judged), evidence.as_deref()))
+                tell!("{}", jsonl(line, &codes(&judged), Some(&judged), evidence.as_deref()))
             }
         }
         Ok(())

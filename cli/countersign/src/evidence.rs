@@ -146,7 +146,7 @@ fn print(item: &EvidenceItem, path: &Path, checked: Checked, output: Output) {
     let kind = view.map(|view| view.kind().as_str());
     let outcome = view.and_then(|view| view.str("outcome"));
     match output {
-        Output::Human => println!(
+        Output::Human => tell!(
             "{}  {} {} at index {}: {}",
             shown(path),
             kind.unwrap_or("record"),
@@ -154,7 +154,7 @@ fn print(item: &EvidenceItem, path: &Path, checked: Checked, output: Output) {
             item.index.0,
             checked.words()
         ),
-        Output::Jsonl => println!(
+        Output::Jsonl => tell!(
             "{}",
             spelt_out(
                 &json!({

@@ -1,5 +1,6 @@
 //! How a command ends.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use countersign_client::ClientError;
@@ -26,6 +27,17 @@ pub(crate) enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+/// Writes data to standard output. Where nobody takes it (a pipe that was closed, a disk that is full)
+/// the process ends: whoever asked must not take half an answer for a whole one. What a command did
+/// on the record before that is done.
+pub(crate) fn put(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        eprintln!("countersign: standard output can't be written: {error}.");
+        std::process::exit(Exit::Io as i32);
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         for (code, meanings) in &known {
             for Meaning { place, what, .. } in meanings {
                 let place = if meanings.len() > 1 { format!("{place}: ") } else { String::new() };
-                println!("{code:<width$}  {place}{what}");
+                tell!("{code:<width$}  {place}{what}");
             }
         }
         return Ok(Exit::Success);
@@ -30,13 +30,13 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
             escaped(text)
         ))
     })?;
-    println!("{code}");
+    tell!("{code}");
     for Meaning { place, what, remedy } in meanings {
         // Where one code names two things, it matters where it was met.
         if meanings.len() > 1 {
-            println!("\n{place}:");
+            tell!("\n{place}:");
         }
-        println!("{what}\n{remedy}");
+        tell!("{what}\n{remedy}");
     }
     Ok(Exit::Success)
 }

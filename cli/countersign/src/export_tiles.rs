@@ -46,7 +46,7 @@ pub(crate) async fn run(args: ExportTilesArgs) -> Result<Exit, Failure> {
     place.put(CHECKPOINT, head.as_str().as_bytes()).await?;
     place.barrier().await?;
     match args.output {
-        Output::Human => println!(
+        Output::Human => tell!(
             "{} entries of {} are in {}: {} files written, {} kept.",
             head.size.0,
             escaped(&head.origin),
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: ExportTilesArgs) -> Result<Exit, Failure> {
         Output::Jsonl => {
             let (origin, size) = (&head.origin, head.size.0);
             let (written, kept) = (tally.written, tally.kept);
-            println!(
+            tell!(
                 "{}",
                 json!({ "origin": origin, "size": size, "written": written, "kept": kept })
             );

@@ -81,7 +81,7 @@ pub(crate) fn tell_recorded(
 ) -> Result<(), Failure> {
     let path = out.map(|out| keep(item, out)).transpose()?;
     let at = path.map(|path| format!(", {}", shown(&path))).unwrap_or_default();
-    println!("{what} at index {}{at}", item.index.0);
+    tell!("{what} at index {}{at}", item.index.0);
     Ok(())
 }
 

@@ -3,13 +3,16 @@
 use clap::CommandFactory as _;
 
 use crate::args::{Arguments, CompletionsArgs, ManArgs};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, put};
 use crate::files::{make_folder, shown};
 
 #[allow(clippy::unnecessary_wraps, reason = "every command has this shape")]
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
     let mut command = Arguments::command();
-    clap_complete::generate(args.shell, &mut command, "countersign", &mut std::io::stdout());
+    // It panics where it can't write.
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut command, "countersign", &mut text);
+    put(&String::from_utf8_lossy(&text));
     Ok(Exit::Success)
 }
 

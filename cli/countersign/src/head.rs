@@ -12,7 +12,7 @@ pub(crate) async fn run(args: HeadArgs) -> Result<Exit, Failure> {
     let head = client.head().await?;
     match args.output {
         // The note is data to be kept as it is: it ends with its own newline.
-        Output::Human => print!("{}", head.checkpoint().as_str()),
+        Output::Human => tell_raw!("{}", head.checkpoint().as_str()),
         Output::Jsonl => {
             let time =
                 head.clock_seconds().map(|seconds| Micros(seconds.saturating_mul(1_000_000)));
@@ -23,7 +23,7 @@ pub(crate) async fn run(args: HeadArgs) -> Result<Exit, Failure> {
                 "time": time.map(Micros::format),
                 "note": head.checkpoint().as_str(),
             });
-            println!("{line}");
+            tell!("{line}");
         }
     }
     Ok(Exit::Success)

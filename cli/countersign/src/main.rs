@@ -5,10 +5,20 @@
 
 #![allow(
     clippy::disallowed_methods,
-    clippy::print_stdout,
     clippy::print_stderr,
     reason = "the command line is an edge: it reads the time and speaks to people"
 )]
+
+/// A line of data, to standard output.
+macro_rules! tell {
+    () => { $crate::exit::put("\n") };
+    ($($text:tt)*) => { $crate::exit::put(&(format!($($text)*) + "\n")) };
+}
+
+/// The same without a newline of its own.
+macro_rules! tell_raw {
+    ($($text:tt)*) => { $crate::exit::put(&format!($($text)*)) };
+}
 
 mod approve;
 mod args;

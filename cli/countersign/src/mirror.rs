@@ -218,18 +218,18 @@ fn report(follower: &Follower<HttpSource>, output: Output) {
     match output {
         Output::Human => {
             let (origin, place) = (escaped(origin), follower.place().shown(""));
-            println!("{size} entries of {origin} are in {place}, root {root}.");
+            tell!("{size} entries of {origin} are in {place}, root {root}.");
             if evidence > 0 {
-                println!("{evidence} evidence files came with them.");
+                tell!("{evidence} evidence files came with them.");
             }
             if waiting > 0 {
-                println!(
+                tell!(
                     "{waiting} heads that were given out are newer than what is published; they \
                      are looked at again with the next head."
                 );
             }
         }
-        Output::Jsonl => println!(
+        Output::Jsonl => tell!(
             "{}",
             json!({ "origin": origin, "size": size, "root": root, "evidence": evidence,
                     "waiting": waiting })

@@ -31,9 +31,9 @@ pub(crate) async fn run(args: OutcomeArgs) -> Result<Exit, Failure> {
             let at = path.map(|path| format!(", {}", shown(&path))).unwrap_or_default();
             let codes = reported.codes.join(", ");
             let codes = if codes.is_empty() { codes } else { format!(", {}", escaped(&codes)) };
-            println!("{matched}{codes} at index {index}{at}");
+            tell!("{matched}{codes} at index {index}{at}");
         }
-        Output::Jsonl => println!(
+        Output::Jsonl => tell!(
             "{}",
             object!({
                 "match": matched,

@@ -348,7 +348,7 @@ struct Taking<'t> {
 
 fn tell(args: &EvidencePackArgs, packed: &Packed, checked: &Checked) {
     let out = shown(&args.out);
-    println!("{out}  manifest.json SHA-256 {}", checked.manifest);
+    tell!("{out}  manifest.json SHA-256 {}", checked.manifest);
     if let Some(line) = checked.report.question() {
         eprintln!("countersign: {}", escaped(&line));
     }

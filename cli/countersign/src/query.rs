@@ -39,18 +39,18 @@ pub(crate) async fn run(args: QueryArgs) -> Result<Exit, Failure> {
             rows = answers.beside(rows, pages.size).await?;
         }
         match args.output {
-            RowOutput::Jsonl => rows.iter().for_each(|row| println!("{}", jsonl(row))),
+            RowOutput::Jsonl => rows.iter().for_each(|row| tell!("{}", jsonl(row))),
             RowOutput::Human | RowOutput::Json => kept.extend(rows),
         }
     }
     match args.output {
         RowOutput::Human if !kept.is_empty() => {
             let more = in_full(&client, &kept, pages.size).await?;
-            println!("{}", table(&kept, &more));
+            tell!("{}", table(&kept, &more));
         }
         RowOutput::Json => {
             let rows: Vec<_> = kept.iter().map(row_json).collect();
-            println!("{}", spelt_out(&format!("{:#}", pages.summary(&rows))));
+            tell!("{}", spelt_out(&format!("{:#}", pages.summary(&rows))));
         }
         _ => {}
     }
@@ -65,8 +65,8 @@ async fn count(pages: &mut Pages<'_>, args: &QueryArgs) -> Result<Exit, Failure>
         count += rows.len() as u64;
     }
     match args.output {
-        RowOutput::Human => println!("{count}"),
-        RowOutput::Json | RowOutput::Jsonl => println!(
+        RowOutput::Human => tell!("{count}"),
+        RowOutput::Json | RowOutput::Jsonl => tell!(
             "{}",
             json!({
                 "count": count,

@@ -14,7 +14,7 @@ pub(crate) async fn run(args: ReconcileArgs) -> Result<Exit, Failure> {
     let loaded = load(&args.records).await?;
     let found = findings(&loaded.records, at, args.silent_after.saturating_mul(1_000_000));
     for finding in &found {
-        println!("{}", told(finding, args.output));
+        tell!("{}", told(finding, args.output));
     }
     let (found, records) = (found.len(), loaded.records.len());
     eprintln!("countersign: {found} findings in {records} verified records.");

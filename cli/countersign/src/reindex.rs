@@ -14,6 +14,6 @@ pub(crate) fn run(args: &ReindexArgs) -> Result<Exit, Failure> {
     });
     bar.finish_and_clear();
     let done = done.map_err(|error| Failure::io(error.to_string()))?;
-    println!("{done} records indexed");
+    tell!("{done} records indexed");
     Ok(Exit::Success)
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
     let text = toml::to_string(&config).map_err(|error| {
         Failure::internal(format!("the configuration can't be printed: {error}"))
     })?;
-    print!("{text}");
+    tell_raw!("{text}");
     Ok(Exit::Success)
 }
 

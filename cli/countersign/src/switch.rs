@@ -58,7 +58,7 @@ async fn change_to(change: Switch, said: &str, args: &ChangeArgs) -> Result<Exit
         eprintln!("countersign: {}", escaped(&switched.note));
     }
     let Some(notice) = switched.evidence else {
-        println!("{said}, not yet recorded");
+        tell!("{said}, not yet recorded");
         eprintln!(
             "countersign: it holds already. The gate can't reach the ledger, and logs it when it \
              can."
@@ -75,8 +75,8 @@ pub(crate) async fn status(args: StatusArgs) -> Result<Exit, Failure> {
     let client = call(&identity, &args.connection.gate, trust).await?;
     let status = client.status().await?;
     match args.output {
-        Output::Human => print!("{}", human(&status)),
-        Output::Jsonl => println!("{}", jsonl(&status)),
+        Output::Human => tell_raw!("{}", human(&status)),
+        Output::Jsonl => tell!("{}", jsonl(&status)),
     }
     Ok(Exit::Success)
 }

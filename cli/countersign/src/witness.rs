@@ -75,7 +75,7 @@ fn init(dir: &Path, name: &str, logs: &[String]) -> Result<Exit, Failure> {
     write_new(&dir.join(KEY), key.pem.as_bytes())?;
     write_new(&dir.join(CONFIG), text.as_bytes())?;
     sync_folder(dir)?;
-    println!("{vkey}");
+    tell!("{vkey}");
     Ok(Exit::Success)
 }
 

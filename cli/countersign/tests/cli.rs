@@ -8,7 +8,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use countersign_core::cert::{Role, TrustAnchor, split_pem_bundle, verify_chain};
 use countersign_core::codes::Code;
@@ -449,6 +449,30 @@ fn a_submission_that_can_not_begin_leaves_nothing() {
     fs::write(&file, "").unwrap();
     assert!(submit(&file, 3).contains("nothing was submitted"));
     assert!(submit(Path::new("-"), 2).contains("standard input is not taken"));
+}
+
+/// Nobody takes what it says: an I/O error in a sentence, and no panic.
+#[test]
+fn standard_output_that_can_not_be_written_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger");
+    assert!(init(&path).status.success());
+    let dir = path.to_str().unwrap();
+    let commands: [&[&str]; 5] = [
+        &["explain", "SEQ_GAP"],
+        &["explain"],
+        &["completions", "bash"],
+        &["config", "show", "--dir", dir],
+        &["doctor", "--dir", dir],
+    ];
+    for command in commands {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        let output = program.args(command).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        let output = output.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{command:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("standard output can't be written"), "{command:?}");
+    }
 }
 
 #[test]

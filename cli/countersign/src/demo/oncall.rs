@@ -38,12 +38,12 @@ impl Stage {
         let connection = ["--gate", &gate.grpc, "--identity", &owner];
         let folder = path(policy)?;
         let activate = ["policy", "activate", &folder, "--policy-id", PACK, "--version", "1"];
-        print!("{}", self.run(&[&activate[..], &connection].concat()).await?);
+        tell_raw!("{}", self.run(&[&activate[..], &connection].concat()).await?);
         let terms = self.dir.join("grant-terms.json");
         write_new(&terms, terms_text().as_bytes())?;
         let terms = path(&terms)?;
         let issue = ["grant", "issue", intents::GRANT, "--terms", &terms];
-        print!("{}", self.run(&[&issue[..], &connection].concat()).await?);
+        tell_raw!("{}", self.run(&[&issue[..], &connection].concat()).await?);
         Ok(())
     }
 
@@ -62,7 +62,7 @@ impl Stage {
             "--out",
             &out,
         ];
-        print!("{}", self.run(&arguments).await?);
+        tell_raw!("{}", self.run(&arguments).await?);
         Ok(())
     }
 }
@@ -89,14 +89,14 @@ pub(super) async fn show(stage: &Stage, gate: &Service, ledger: &Service) -> Res
     let dev = intent("agent", "infra-assistant-7", "cost-explorer-dev", Some(intents::GRANT));
     let answer = ask(stage, gate, &dev, "dev.jsonl").await?;
     expect(text(&answer, "outcome") == "approve", "development must be approved")?;
-    println!("approved, {}, permit {}", codes(&answer), member(&answer, "/permit/id"));
+    tell!("approved, {}, permit {}", codes(&answer), member(&answer, "/permit/id"));
 
     step("on production, by the engineer on call: two people must agree");
     let prod = intent("human", "alice", "cost-explorer", None);
     let answer = ask(stage, gate, &prod, "prod.jsonl").await?;
     expect(text(&answer, "outcome") == "supervise", "production must wait for people")?;
     let action = text(&answer, "action_id").to_owned();
-    println!("supervised, {}: countersign approve {action}", codes(&answer));
+    tell!("supervised, {}: countersign approve {action}", codes(&answer));
     let why = "the runbook was followed, and the restore was tried on staging";
     stage.answer(&action, "approver-oncall-1", why, &gate.grpc).await?;
     stage
@@ -123,7 +123,7 @@ pub(super) async fn show(stage: &Stage, gate: &Service, ledger: &Service) -> Res
 
     step("an auditor's four questions, answered from what was verified");
     for line in answers(&views)? {
-        println!("{line}");
+        tell!("{line}");
     }
     Ok(())
 }
@@ -197,7 +197,7 @@ async fn report(
         "--effect",
         &file,
     ];
-    print!("{}", stage.run(&arguments).await?);
+    tell_raw!("{}", stage.run(&arguments).await?);
     Ok(())
 }
 

@@ -164,7 +164,7 @@ impl Stage {
         let folder = path(&out)?;
         let connection = ["--server", &ledger.grpc, "--identity", &auditor];
         let arguments = ["pack", "--complete", "--out", &folder];
-        print!("{}", self.run(&[&arguments[..], &connection].concat()).await?);
+        tell_raw!("{}", self.run(&[&arguments[..], &connection].concat()).await?);
         Ok(out)
     }
 
@@ -176,7 +176,7 @@ impl Stage {
         let from = format!("http://{}", ledger.http);
         let place = ["mirror", "--once", "--dir", &folder, "--from", &from, "--trust", &trust];
         let connection = ["--server", &ledger.grpc, "--identity", &auditor];
-        print!("{}", self.run(&[&place[..], &connection].concat()).await?);
+        tell_raw!("{}", self.run(&[&place[..], &connection].concat()).await?);
         Ok(out)
     }
 

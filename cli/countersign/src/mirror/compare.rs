@@ -98,15 +98,15 @@ fn report(log: &Followed, found: &Compared, args: &CompareArgs) -> Result<(), Fa
         Output::Human => {
             let origin = escaped(&log.origin);
             match &path {
-                Some(path) => println!("{origin}: two histories. The proof is {path}."),
-                None => println!(
+                Some(path) => tell!("{origin}: two histories. The proof is {path}."),
+                None => tell!(
                     "{origin}: one history, by {} heads; one copy has {one} entries, the other \
                      {other}.",
                     found.heads
                 ),
             }
         }
-        Output::Jsonl => println!(
+        Output::Jsonl => tell!(
             "{}",
             json!({ "origin": log.origin, "sizes": [one, other], "heads": found.heads,
                     "alarm": path })

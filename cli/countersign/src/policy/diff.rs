@@ -23,10 +23,10 @@ pub(crate) async fn run(args: DiffArgs) -> Result<Exit, Failure> {
     };
     let compared = compare(loaded.records.iter().filter(within), &candidate);
     for flip in &compared.flips {
-        println!("{}", flip.told(args.output));
+        tell!("{}", flip.told(args.output));
     }
     if args.output == Output::Jsonl {
-        println!("{}", compared.counts());
+        tell!("{}", compared.counts());
     }
     eprintln!("countersign: {}", compared.summary());
     let exit = match compared.count(Change::NewApproval) {

@@ -18,14 +18,14 @@ const FILES_MAX: usize = 4_097;
 pub(crate) fn run(args: &LintArgs) -> Result<Exit, Failure> {
     match load(&args.dir)? {
         Ok(policy) => {
-            println!("digest {}", hex(&policy.digest()));
+            tell!("digest {}", hex(&policy.digest()));
             let (rules, dir) = (policy.rules().len(), shown(&args.dir));
             eprintln!("countersign: {dir} holds {rules} policies without a fault, for {ENGINE}.");
             Ok(Exit::Success)
         }
         Err(faults) => {
             for fault in &faults.0 {
-                println!("{}", escaped(&fault.to_string()));
+                tell!("{}", escaped(&fault.to_string()));
             }
             eprintln!("countersign: {} faults in {}.", faults.0.len(), shown(&args.dir));
             Ok(Exit::Invalid)

@@ -9,7 +9,7 @@ use crate::files::{make_folder, shown, sync_folder, write_new};
 pub(crate) fn run(args: &PackArgs) -> Result<Exit, Failure> {
     let Some(name) = &args.name else {
         for pack in packs::ALL {
-            println!("{}", pack.name);
+            tell!("{}", pack.name);
         }
         return Ok(Exit::Success);
     };

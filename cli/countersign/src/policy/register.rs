@@ -60,7 +60,7 @@ pub(crate) async fn run(args: RegisterArgs) -> Result<Exit, Failure> {
         eprintln!("countersign: {what} is registered, at index {}.", logged.index().0);
     }
     client.settle().await?;
-    println!("{}", shown(&path));
+    tell!("{}", shown(&path));
     Ok(Exit::Success)
 }
 

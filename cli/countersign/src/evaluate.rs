@@ -145,7 +145,7 @@ impl Told {
         match args.output {
             Output::Human => tell!("{}", human(line, &judged, evidence.as_deref())),
             Output::Jsonl => {
-                tell!("{}", jsonl(line, &codes(&judged), Some(&judged), evidence.as_deref()))
+                tell!("{}", jsonl(line, &codes(&judged), Some(&judged), evidence.as_deref()));
             }
         }
         Ok(())

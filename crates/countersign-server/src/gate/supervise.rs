@@ -411,10 +411,13 @@ fn digest_in(draft: &Draft) -> Option<String> {
     Some(draft.value("action_digest")?.trim_matches('"').to_owned())
 }
 
-/// A fault of an approval as the wire has it: both registries spell these codes alike.
+/// A fault of an approval as the wire has it: both registries spell these codes alike. A code that
+/// the wire's does not have is in the message.
 pub(crate) fn gate_refusal(code: GateCode) -> Refusal {
-    let known = Code::from_text(code.as_str()).unwrap_or(Code::EvidenceUnavailable);
-    Refusal::new(known, format!("{} {}", code.what(), code.remedy()))
+    match Code::from_text(code.as_str()) {
+        Some(known) => Refusal::new(known, format!("{} {}", code.what(), code.remedy())),
+        None => Refusal::new(Code::EvidenceUnavailable, code.to_string()),
+    }
 }
 
 /// What can't be drafted, as the wire has it.
@@ -464,7 +467,8 @@ fn answered(id: &str, row: &ActionRow, approval_evidence: String) -> v1::Approve
 mod tests {
     use super::*;
 
-    // A refusal is printed as its code and its message; the code once stood in both.
+    // A refusal is printed as its code and its message; the code once stood in both. One that the
+    // wire's registry does not have stands in the message alone.
     #[test]
     fn a_refusal_says_its_code_once() {
         for code in [GateCode::GrantLate, GateCode::ApprovalSamePerson, GateCode::PolicyMissing] {

@@ -171,7 +171,7 @@ async fn report(
         "on_behalf_of": null,
         "parameters": intent.get("parameters"),
         "resource": {
-            "domain": "web",
+            "domain": "billing",
             "environment": "prod",
             "id": intent.pointer("/resource/id"),
             "type": "System",

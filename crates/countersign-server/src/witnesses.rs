@@ -10,7 +10,7 @@
 //! a head counts as witnessed only if the policy says so of the note that is published; no witness
 //! can hold a head back for longer than the time limit, nor stop one from being published; the
 //! newest witnessed head survives a restart. Before the first round went well, no port is open: a
-//! data folder that is older than what was signed once signs nothing more ([`Council::begin`]).
+//! data folder that is older than what was signed once signs nothing more (COSI-8).
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Real processes to measure: an installation of its own, on loopback with mTLS.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -63,27 +63,7 @@ impl House {
 
     /// An instance of the gate, connected to a ledger at this gRPC address.
     pub(crate) async fn gate(&self, ledger: &str, instance: u32) -> Result<Gate, String> {
-        let read = |name: &str| {
-            let path = self.dir.join("identities/gate").join(name);
-            std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
-        };
-        let vkey = |name: &str| VerifierKey::parse(read(name)?.trim_end()).map_err(text);
-        let mut config = ClientConfig::new(format!("https://{ledger}"), vkey("log.vkey")?);
-        config.clocks = vec![vkey("clock.vkey")?];
-        config.server_roots = Some(read("ca.pem")?);
-        config.server_name = Some("localhost".to_owned());
-        let (cert_pem, key_pem) = (read("cert.pem")?, read("key.pem")?);
-        let identity = GateIdentity {
-            tenant: "bench".to_owned(),
-            gate: "load-1".to_owned(),
-            seal_key: SigningKey::from_pkcs8_pem(&key_pem).map_err(text)?,
-            chain: split_pem_bundle(&cert_pem).map_err(text)?,
-            instance,
-            software: "bench".to_owned(),
-        };
-        config.identity = Some(TlsIdentity { cert_pem, key_pem });
-        let client = Client::connect(config).await.map_err(text)?;
-        Gate::open(client, identity, Retry::default()).await.map_err(text)
+        gate(&self.dir, ledger, instance).await
     }
 
     /// Starts a service and gives its gRPC address.
@@ -117,4 +97,30 @@ impl House {
         }
         Err(format!("countersign {what} was not ready within 30 s"))
     }
+}
+
+/// An instance of the gate of the installation in this folder, connected to a ledger at this gRPC
+/// address.
+pub(crate) async fn gate(dir: &Path, ledger: &str, instance: u32) -> Result<Gate, String> {
+    let read = |name: &str| {
+        let path = dir.join("identities/gate").join(name);
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let vkey = |name: &str| VerifierKey::parse(read(name)?.trim_end()).map_err(text);
+    let mut config = ClientConfig::new(format!("https://{ledger}"), vkey("log.vkey")?);
+    config.clocks = vec![vkey("clock.vkey")?];
+    config.server_roots = Some(read("ca.pem")?);
+    config.server_name = Some("localhost".to_owned());
+    let (cert_pem, key_pem) = (read("cert.pem")?, read("key.pem")?);
+    let identity = GateIdentity {
+        tenant: "bench".to_owned(),
+        gate: "load-1".to_owned(),
+        seal_key: SigningKey::from_pkcs8_pem(&key_pem).map_err(text)?,
+        chain: split_pem_bundle(&cert_pem).map_err(text)?,
+        instance,
+        software: "bench".to_owned(),
+    };
+    config.identity = Some(TlsIdentity { cert_pem, key_pem });
+    let client = Client::connect(config).await.map_err(text)?;
+    Gate::open(client, identity, Retry::default()).await.map_err(text)
 }

@@ -7,16 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign_client::{Client, ClientConfig, Gate, GateIdentity, Retry, TlsIdentity};
-use countersign_core::cert::split_pem_bundle;
+use countersign_client::Gate;
 use countersign_core::encoding::hex;
 use countersign_core::kinds::Kind;
-use countersign_core::note::VerifierKey;
-use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 
 use crate::core::{start, text};
 use crate::figure::{Figure, number, percentile};
+use crate::house;
 use crate::sample::{Actions, POLICY};
 
 const ORIGIN: &str = "bench.example/wire";
@@ -98,29 +95,8 @@ impl Ledger {
         if status.success() { Ok(()) } else { Err("countersign policy register failed".to_owned()) }
     }
 
-    fn identity(&self, name: &str) -> Result<String, String> {
-        let path = self.dir.join("identities").join("gate").join(name);
-        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
-    }
-
     async fn gate(&self, instance: u32) -> Result<Gate, String> {
-        let vkey = |name: &str| VerifierKey::parse(self.identity(name)?.trim_end()).map_err(text);
-        let mut config = ClientConfig::new(format!("https://{}", self.grpc), vkey("log.vkey")?);
-        config.clocks = vec![vkey("clock.vkey")?];
-        config.server_roots = Some(self.identity("ca.pem")?);
-        config.server_name = Some("localhost".to_owned());
-        let (cert_pem, key_pem) = (self.identity("cert.pem")?, self.identity("key.pem")?);
-        let identity = GateIdentity {
-            tenant: "bench".to_owned(),
-            gate: "load-1".to_owned(),
-            seal_key: SigningKey::from_pkcs8_pem(&key_pem).map_err(text)?,
-            chain: split_pem_bundle(&cert_pem).map_err(text)?,
-            instance,
-            software: "bench".to_owned(),
-        };
-        config.identity = Some(TlsIdentity { cert_pem, key_pem });
-        let client = Client::connect(config).await.map_err(text)?;
-        Gate::open(client, identity, Retry::default()).await.map_err(text)
+        house::gate(&self.dir, &self.grpc, instance).await
     }
 
     /// A line of `/proc/PID/status`, in MiB.

@@ -186,7 +186,7 @@ fn client(secure: bool) -> Result<Client, SourceError> {
 }
 
 /// An error with its causes, since the outermost says nothing.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

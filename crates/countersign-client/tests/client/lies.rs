@@ -6,6 +6,7 @@ use crate::ledger::{Ledger, ORIGIN, State, key};
 use crate::stage::{batch, code, config, drafts, gate, identity, retry};
 use countersign_client::{Client, ClientError, Gate};
 use countersign_core::codes::Code;
+use countersign_core::entry::Entry;
 use countersign_core::hash::{RootHash, Sealed, TreeSize};
 use countersign_core::kinds::Kind;
 use countersign_core::stream::StreamId;
@@ -76,8 +77,19 @@ async fn the_entry_of_another_record_is_refused() {
     assert_eq!(change(10).await, "ENTRY_STREAM");
     assert_eq!(change(33).await, "ENTRY_SEQ");
     assert_eq!(change(65).await, "ENTRY_SEALED");
-    // A changed time leaves everything in place but the leaf.
-    assert_eq!(change(9).await, "INCLUSION_ROOT_MISMATCH");
+    // A changed time leaves everything in place but the leaf: the first one's goes back, so that
+    // their order stands.
+    let earlier = |at: usize, us: u64| {
+        lied(move |answer, _| {
+            let mut entry = Entry::from_bytes(&accepted(answer, 0).entry).unwrap();
+            entry.logged_at.0 -= us;
+            let mut changed = Entry::from_bytes(&accepted(answer, at).entry).unwrap();
+            changed.logged_at = entry.logged_at;
+            accepted(answer, at).entry = changed.to_bytes().to_vec().into();
+        })
+    };
+    assert_eq!(earlier(0, 1).await, "INCLUSION_ROOT_MISMATCH");
+    assert_eq!(earlier(1, 1).await, "ANSWER_MISMATCH");
     let other = lied(|answer, _| {
         let entry = accepted(answer, 0).entry.clone();
         accepted(answer, 1).entry = entry;
